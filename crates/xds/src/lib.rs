@@ -1,1 +1,10 @@
-//! xds
+//! What the control plane and the proxies have in common: Envoy's v3 messages, type URLs, encoded resources, the
+//! two ends of the ADS protocol, and protobuf JSON.
+
+mod encoded;
+mod type_url;
+
+pub use encoded::{Encoded, any};
+/// Envoy's v3 messages and gRPC services.
+pub use envoy_types::pb;
+pub use type_url::TypeUrl;
