@@ -1,1 +1,15 @@
-//! generate
+//! Mesh snapshot -> encoded xDS resources, as istiod makes them; one file a resource type. Pure: no I/O, no async.
+//!
+//! [`Generator`] holds the latest snapshot and hands out [`ProxyResources`]: proxies of the same scope (namespace,
+//! Sidecar, flavour, gateway labels) share one [`ResourceSet`], and a resource is encoded again only when something
+//! it depends on changed.
+
+mod delta;
+mod generator;
+mod proxy;
+mod resources;
+
+pub use delta::{Delta, Deltas};
+pub use generator::Generator;
+pub use proxy::{Flavour, Interception, Proxy, ProxyError, ProxyKind};
+pub use resources::{ProxyDelta, ProxyResources, ResourceList, ResourceSet};
