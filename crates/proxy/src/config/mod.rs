@@ -1,0 +1,28 @@
+//! The runtime model: configuration as the request path reads it. Matchers, formats and policies are compiled; no
+//! protobuf is known here. [`Store`] holds what is in force and swaps its parts.
+
+mod cluster;
+mod endpoint;
+mod headers;
+mod http_manager;
+mod listener;
+mod matcher;
+mod policy;
+mod route;
+mod route_table;
+mod store;
+mod tcp_proxy;
+mod tls;
+
+pub use cluster::*;
+pub use endpoint::*;
+pub use headers::*;
+pub use http_manager::*;
+pub use listener::*;
+pub use matcher::*;
+pub use policy::*;
+pub use route::*;
+pub use route_table::*;
+pub use store::*;
+pub use tcp_proxy::*;
+pub use tls::*;

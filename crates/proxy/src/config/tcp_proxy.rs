@@ -1,0 +1,60 @@
+//! The TCP proxy's settings.
+
+use super::cluster::ClusterSlot;
+use crate::request_info::AccessLog;
+use crate::upstream::stats::TcpStats;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of plain TCP on a filter chain.
+#[derive(Debug)]
+pub struct TcpProxy {
+    /// Prefix of statistics.
+    pub stat_prefix: Arc<str>,
+    /// Clusters with their weights; one alone has any weight.
+    pub clusters: Vec<(Arc<ClusterSlot>, u32)>,
+    /// A connection without traffic is closed after this; 1 h by default, `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// Life of a connection.
+    pub max_connection_duration: Option<Duration>,
+    /// Attempts to connect; 1 by default.
+    pub max_connect_attempts: u32,
+    /// Hash the source address (ring hash, maglev).
+    pub hash_source_ip: bool,
+    /// Access logs and metrics.
+    pub access_logs: Vec<Arc<dyn AccessLog>>,
+    /// Statistics.
+    pub stats: Arc<TcpStats>,
+}
+
+impl TcpProxy {
+    /// Envoy's defaults to one cluster.
+    pub fn to(stat_prefix: &str, cluster: Arc<ClusterSlot>, workers: usize) -> Self {
+        TcpProxy {
+            stat_prefix: stat_prefix.into(),
+            clusters: vec![(cluster, 1)],
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            max_connect_attempts: 1,
+            hash_source_ip: false,
+            access_logs: Vec::new(),
+            stats: Arc::new(TcpStats::new(workers)),
+        }
+    }
+
+    /// The cluster that a random number chooses.
+    pub fn choose(&self, random: u64) -> Option<&Arc<ClusterSlot>> {
+        if let [(only, _)] = &self.clusters[..] {
+            return Some(only);
+        }
+        let total: u64 = self.clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut rest = random.checked_rem(total)?;
+        self.clusters.iter().find_map(|(cluster, weight)| match rest.checked_sub(u64::from(*weight)) {
+            Some(left) => {
+                rest = left;
+                None
+            }
+            None => Some(cluster),
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! Upstreams: clusters, load balancing, connection pools.
+
+pub mod stats;
