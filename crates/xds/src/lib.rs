@@ -1,7 +1,9 @@
 //! What the control plane and the proxies have in common: Envoy's v3 messages, type URLs, encoded resources, the
 //! two ends of the ADS protocol, and protobuf JSON.
 
+pub mod client;
 mod encoded;
+pub mod json;
 mod type_url;
 
 pub use encoded::{Encoded, any};
