@@ -1,2 +1,34 @@
 //! Project chores: `cargo xtask <task>`.
-fn main() {}
+
+mod bench;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "Project chores")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measure: without a name the proxy beside Envoy, HAProxy and nginx.
+    Bench(bench::Options),
+    /// A plain TCP forwarder, the floor that the proxies' latency is measured from.
+    #[command(hide = true)]
+    Forward {
+        /// Address to listen on.
+        listen: std::net::SocketAddr,
+        /// Address to connect to.
+        upstream: std::net::SocketAddr,
+    },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::Bench(options) => bench::run(&options),
+        Task::Forward { listen, upstream } => bench::forward::run(listen, upstream),
+    }
+}

@@ -1,0 +1,5 @@
+//! The whole mesh, end to end, as its users meet it.
+
+mod bookinfo;
+mod harness;
+mod http;
