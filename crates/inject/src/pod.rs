@@ -1,0 +1,135 @@
+//! The whole injection of one pod, top down.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
+
+use crate::annotations::STATUS;
+use crate::environment::Contributions;
+use crate::metadata::Added;
+use crate::settings::{Interception, Settings, Template};
+use crate::workload::Workload;
+use crate::{
+    Decision, INIT_CONTAINER, InjectConfig, InjectError, PROXY_CONTAINER, Target, annotations, capture,
+    decide, metadata, probes, prometheus, proxy, volumes,
+};
+
+/// A pod after injection, and why it looks as it does.
+#[derive(Clone, Debug)]
+pub struct Injection {
+    /// The pod with its sidecar, or the pod as it was.
+    pub pod: Pod,
+    /// Whether the pod was changed, and why.
+    pub decision: Decision,
+}
+
+/// Whether the pod has been injected before.
+pub fn is_injected(pod: &Pod) -> bool {
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|spec| spec.init_containers.as_ref());
+    let mut all = spec.into_iter().flat_map(|spec| &spec.containers).chain(init.into_iter().flatten());
+    annotations::get(pod, STATUS).is_some() && all.any(|container| container.name == PROXY_CONTAINER)
+}
+
+/// Injects the sidecar if [`decide`] says so; otherwise returns the pod as it is.
+///
+/// # Errors
+/// An annotation that steers injection has a value that cannot be used, or the pod's own `istio-proxy` container or
+/// probes cannot be joined with the sidecar's.
+pub fn inject(pod: &Pod, target: &Target<'_>, config: &InjectConfig) -> Result<Injection, InjectError> {
+    inject_as(pod, target, Workload::of_pod(pod), config)
+}
+
+/// As [`inject`], for the pod template of a workload that is known by name.
+pub(crate) fn inject_as(
+    pod: &Pod,
+    target: &Target<'_>,
+    workload: Workload,
+    config: &InjectConfig,
+) -> Result<Injection, InjectError> {
+    let decision = decide(pod, target, config);
+    if !decision.inject {
+        return Ok(Injection { pod: pod.clone(), decision });
+    }
+    let settings = Settings::new(pod, target.namespace, workload, config)?;
+    let mut injected = pod.clone();
+    let labels = injected.metadata.labels.get_or_insert_default();
+    metadata::labels(&settings, labels);
+    let notes = injected.metadata.annotations.get_or_insert_default();
+    let prometheus = prometheus::merge(&settings, notes)?;
+    let spec = injected.spec.get_or_insert_default();
+    let probers = probes::rewrite(&settings, spec)?;
+    let mut added = Added::default();
+    add_init_container(&settings, spec, &mut added)?;
+    add_proxy(&settings, spec, &Contributions { probers, prometheus }, &mut added)?;
+    add_volumes(&settings, spec, &mut added)?;
+    metadata::annotations(&settings, &added, notes);
+    Ok(Injection { pod: injected, decision })
+}
+
+/// Redirection comes last among the init containers: those before it still reach the network directly.
+fn add_init_container(
+    settings: &Settings<'_>,
+    spec: &mut PodSpec,
+    added: &mut Added,
+) -> Result<(), InjectError> {
+    if settings.interception == Interception::None {
+        return Ok(());
+    }
+    let containers = spec.init_containers.get_or_insert_default();
+    containers.retain(|container| container.name != INIT_CONTAINER);
+    containers.push(capture::container(settings)?);
+    added.init_containers.push(INIT_CONTAINER.to_owned());
+    Ok(())
+}
+
+/// The sidecar comes last, so that tools still pick the application first; but first if the application has to wait
+/// for it, since containers start in order.
+fn add_proxy(
+    settings: &Settings<'_>,
+    spec: &mut PodSpec,
+    contributed: &Contributions,
+    added: &mut Added,
+) -> Result<(), InjectError> {
+    let own = take_own(spec);
+    if own.is_none() && settings.template == Template::Gateway {
+        return Err(InjectError::Pod {
+            field: "spec.containers".to_owned(),
+            reason: format!(
+                "the gateway template needs a container named {PROXY_CONTAINER} with image: auto"
+            ),
+        });
+    }
+    let container = proxy::container(settings, spec, own.as_ref(), contributed)?;
+    if settings.native {
+        added.init_containers.push(PROXY_CONTAINER.to_owned());
+        spec.init_containers.get_or_insert_default().push(container);
+        return Ok(());
+    }
+    added.containers.push(PROXY_CONTAINER.to_owned());
+    if settings.holds_application {
+        spec.containers.insert(0, container);
+    } else {
+        spec.containers.push(container);
+    }
+    Ok(())
+}
+
+/// The user's own `istio-proxy` container, which overrides the injector's field by field.
+fn take_own(spec: &mut PodSpec) -> Option<Container> {
+    let take = |list: &mut Vec<Container>| {
+        let position = list.iter().position(|container| container.name == PROXY_CONTAINER)?;
+        Some(list.remove(position))
+    };
+    take(&mut spec.containers).or_else(|| spec.init_containers.as_mut().and_then(take))
+}
+
+fn add_volumes(settings: &Settings<'_>, spec: &mut PodSpec, added: &mut Added) -> Result<(), InjectError> {
+    let existing = spec.volumes.get_or_insert_default();
+    for volume in volumes::volumes(settings)? {
+        added.volumes.push(volume.name.clone());
+        // The pod's own volume of that name stays: it may hold other certificates or a larger directory.
+        if !existing.iter().any(|other: &Volume| other.name == volume.name) {
+            existing.push(volume);
+        }
+    }
+    Ok(())
+}
