@@ -123,7 +123,7 @@ impl Document<'_> {
         let label = format!("{kind}/{name}");
         let namespace =
             resource.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(self.namespace);
-        let target = Target { namespace: &namespace.to_owned(), namespace_labels: None };
+        let target = Target { namespace: &namespace, namespace_labels: None };
         let version = resource.get("apiVersion").and_then(Value::as_str).unwrap_or("v1");
         let mut workload = Workload::new(&name, version, &kind);
         let Some(template) = resource.pointer_mut(path) else {

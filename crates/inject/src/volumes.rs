@@ -7,6 +7,9 @@ use crate::InjectError;
 use crate::annotations::{self, BOOTSTRAP_OVERRIDE, USER_VOLUME, USER_VOLUME_MOUNT};
 use crate::settings::Settings;
 
+/// An object and its name.
+type Named = (String, Map<String, Value>);
+
 /// Life of the projected token, in seconds (Istio's 12 hours).
 const TOKEN_SECONDS: i64 = 43_200;
 
@@ -65,15 +68,12 @@ pub(crate) fn mounts(settings: &Settings<'_>) -> Result<Vec<Value>, InjectError>
 }
 
 /// The user's annotations are a JSON list of objects with names, or (older) a map from name to object.
-fn user_map(
-    settings: &Settings<'_>,
-    name: &'static str,
-) -> Result<Vec<(String, Map<String, Value>)>, InjectError> {
+fn user_map(settings: &Settings<'_>, name: &'static str) -> Result<Vec<Named>, InjectError> {
     let Some(text) = annotations::get(settings.pod, name).filter(|text| !text.is_empty()) else {
         return Ok(Vec::new());
     };
     let shape = "must be a JSON list of objects that have a name, or a map from names to objects";
-    let named = |value: Value| -> Option<(String, Map<String, Value>)> {
+    let named = |value: Value| -> Option<Named> {
         let Value::Object(object) = value else { return None };
         Some((object.get("name")?.as_str()?.to_owned(), object))
     };
