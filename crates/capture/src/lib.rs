@@ -1,1 +1,48 @@
-//! capture
+//! Istio's traffic capture: the arguments of istio-iptables (and of Istio 1.0's `istio-init`) become a ruleset, which
+//! is applied in the current network namespace by one nftables transaction.
+//!
+//! ```
+//! use clap::Parser;
+//! let arguments = lateen_capture::Arguments::parse_from(["capture", "-p", "15001", "-z", "15006", "-i", "*", "-b", "*"]);
+//! let ruleset = lateen_capture::Ruleset::new(&arguments.resolve(None, false, vec![])?);
+//! assert!(ruleset.to_string().contains("redirect to :15006"));
+//! # Ok::<(), lateen_capture::Error>(())
+//! ```
+
+mod apply;
+mod arguments;
+mod identity;
+mod redirect;
+mod ruleset;
+mod tproxy;
+
+pub use apply::run;
+pub use arguments::{Arguments, Capture, Mode, Ports, Ranges};
+pub use identity::Identity;
+pub use ruleset::Ruleset;
+
+/// What can go wrong with capture.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An argument that says nothing usable.
+    #[error("{flag} {value:?}: {reason}")]
+    Argument {
+        /// The flag as the user may write it.
+        flag: &'static str,
+        /// What stood there.
+        value: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The kernel refused the ruleset.
+    #[error(transparent)]
+    Netfilter(#[from] lateen_netfilter::Error),
+    /// The kernel refused the routes that TPROXY needs.
+    #[error("cannot {action}: {reason}")]
+    Route {
+        /// What was tried.
+        action: &'static str,
+        /// The kernel's answer.
+        reason: String,
+    },
+}

@@ -61,7 +61,7 @@ pub(crate) fn data(buffer: &mut Buffer, kind: u16, value: &[u8]) {
 
 /// `NFTA_DATA_VERDICT` inside an attribute.
 pub(crate) fn verdict_data(buffer: &mut Buffer, kind: u16, verdict: &Verdict) {
-    let (code, chain) = match verdict {
+    let (code, chain): (i32, _) = match verdict {
         Verdict::Drop => (0, None),
         Verdict::Accept => (1, None),
         Verdict::Return => (-5, None),
@@ -70,7 +70,7 @@ pub(crate) fn verdict_data(buffer: &mut Buffer, kind: u16, verdict: &Verdict) {
     };
     buffer.nested(kind, |b| {
         b.nested(2, |b| {
-            b.u32(1, (code as i32) as u32);
+            b.u32(1, code as u32);
             if let Some(chain) = chain {
                 b.text(2, chain);
             }

@@ -1,0 +1,293 @@
+//! The flags of istio-iptables, and what they mean together.
+
+use std::net::IpAddr;
+
+use clap::Parser;
+use lateen_netfilter::Prefix;
+
+use crate::{Error, Identity};
+
+/// Redirects a pod's traffic through its sidecar.
+#[derive(Debug, Clone, Parser)]
+#[command(disable_version_flag = true)]
+pub struct Arguments {
+    /// Port of the proxy to which outbound TCP goes
+    #[arg(short = 'p', long, default_value_t = 15001, value_name = "PORT")]
+    pub envoy_port: u16,
+    /// Port of the proxy to which inbound TCP goes [default: that of -p, as in Istio 1.0]
+    #[arg(short = 'z', long, value_name = "PORT")]
+    pub inbound_capture_port: Option<u16>,
+    /// Port of HBONE tunnels, never captured
+    #[arg(short = 'e', long, default_value_t = 15008, value_name = "PORT")]
+    pub inbound_tunnel_port: u16,
+    /// Users whose traffic is not captured: the proxy's
+    #[arg(short = 'u', long, default_value = "1337", value_name = "UID,...")]
+    pub proxy_uid: String,
+    /// Groups whose traffic is not captured: the proxy's [default: those of -u]
+    #[arg(short = 'g', long, value_name = "GID,...")]
+    pub proxy_gid: Option<String>,
+    /// How inbound traffic reaches the proxy: REDIRECT, or TPROXY, which keeps the client's address
+    #[arg(short = 'm', long, default_value = "REDIRECT", value_name = "MODE")]
+    pub istio_inbound_interception_mode: String,
+    /// Mark of packets that TPROXY delivers
+    #[arg(short = 't', long, default_value_t = 1337, value_name = "MARK")]
+    pub istio_inbound_tproxy_mark: u32,
+    /// Routing table for packets with that mark
+    #[arg(short = 'r', long, default_value_t = 133, value_name = "TABLE")]
+    pub istio_inbound_tproxy_route_table: u32,
+    /// Destinations to capture: * for all, CIDRs, or nothing
+    #[arg(short = 'i', long, default_value = "", value_name = "CIDR,...")]
+    pub istio_service_cidr: String,
+    /// Destinations not to capture
+    #[arg(short = 'x', long, default_value = "", value_name = "CIDR,...")]
+    pub istio_service_exclude_cidr: String,
+    /// Inbound ports to capture: * for all, a list, or nothing
+    #[arg(short = 'b', long, default_value = "", value_name = "PORT,...")]
+    pub istio_inbound_ports: String,
+    /// Inbound ports not to capture (counts with -b '*')
+    #[arg(short = 'd', long, default_value = "", value_name = "PORT,...")]
+    pub istio_local_exclude_ports: String,
+    /// Outbound ports to capture whatever the destination
+    #[arg(short = 'q', long, default_value = "", value_name = "PORT,...")]
+    pub istio_outbound_ports: String,
+    /// Outbound ports not to capture
+    #[arg(short = 'o', long, default_value = "", value_name = "PORT,...")]
+    pub istio_local_outbound_ports_exclude: String,
+    /// Virtual interfaces whose traffic counts as outbound
+    #[arg(short = 'k', long, default_value = "", value_name = "NAME,...")]
+    pub kube_virt_interfaces: String,
+    /// Interfaces whose traffic is not captured
+    #[arg(short = 'c', long, default_value = "", value_name = "NAME,...")]
+    pub istio_exclude_interfaces: String,
+    /// Send DNS queries to the proxy's resolver on port 15053
+    #[arg(long)]
+    pub redirect_dns: bool,
+    /// With --redirect-dns: queries to any server, not only those of /etc/resolv.conf
+    #[arg(long)]
+    pub capture_all_dns: bool,
+    /// Do not capture traffic of sockets with this mark; the proxy sets it where it cannot run as a user of its own
+    #[arg(long, env = "LATEEN_SOCKET_MARK", value_name = "MARK")]
+    pub socket_mark: Option<u32>,
+    /// Print the ruleset and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Undo capture
+    #[arg(long, visible_alias = "restore")]
+    pub cleanup: bool,
+}
+
+/// How inbound traffic reaches the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Destination translation; the proxy asks for the original destination.
+    Redirect,
+    /// Transparent delivery; addresses stay as they are.
+    Tproxy,
+}
+
+/// A choice of ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ports {
+    /// `*`, without these.
+    AllBut(Vec<u16>),
+    /// These only.
+    Only(Vec<u16>),
+}
+
+/// A choice of destinations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ranges {
+    /// `*`.
+    All,
+    /// These only; none means no capture.
+    Only(Vec<Prefix>),
+}
+
+/// What is captured: the arguments, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// The proxy's outbound port.
+    pub outbound_port: u16,
+    /// The proxy's inbound port.
+    pub inbound_port: u16,
+    /// HBONE.
+    pub tunnel_port: u16,
+    /// Who is exempt.
+    pub identities: Vec<Identity>,
+    /// How inbound traffic is delivered.
+    pub mode: Mode,
+    /// TPROXY's mark.
+    pub tproxy_mark: u32,
+    /// TPROXY's routing table.
+    pub tproxy_table: u32,
+    /// Captured destinations.
+    pub include: Ranges,
+    /// Destinations left alone.
+    pub exclude: Vec<Prefix>,
+    /// Captured inbound ports.
+    pub inbound: Ports,
+    /// Outbound ports captured whatever the destination.
+    pub outbound_include: Vec<u16>,
+    /// Outbound ports left alone.
+    pub outbound_exclude: Vec<u16>,
+    /// Interfaces whose traffic counts as outbound.
+    pub virtual_interfaces: Vec<String>,
+    /// Interfaces left alone.
+    pub exclude_interfaces: Vec<String>,
+    /// Whose DNS queries are captured: `None` for nobody's, otherwise to these servers, or to all if there are none.
+    pub dns: Option<Vec<IpAddr>>,
+    /// Whether IPv6 is captured too.
+    pub ipv6: bool,
+}
+
+impl Arguments {
+    /// Checks the arguments. `default_mark` exempts sockets if no argument names a mark; `ipv6` tells whether the pod
+    /// has IPv6 addresses; `nameservers` are those of its `/etc/resolv.conf`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] names the flag that cannot be read.
+    pub fn resolve(
+        &self,
+        default_mark: Option<u32>,
+        ipv6: bool,
+        nameservers: Vec<IpAddr>,
+    ) -> Result<Capture, Error> {
+        let uids = numbers("--proxy-uid", &self.proxy_uid)?;
+        let gids = numbers("--proxy-gid", self.proxy_gid.as_deref().unwrap_or(&self.proxy_uid))?;
+        let marks = self.socket_mark.or(default_mark).map(Identity::Mark);
+        let identities = marks.into_iter().chain(uids.into_iter().map(Identity::Uid));
+        let exclude_inbound = numbers("--istio-local-exclude-ports", &self.istio_local_exclude_ports)?;
+        Ok(Capture {
+            outbound_port: self.envoy_port,
+            inbound_port: self.inbound_capture_port.unwrap_or(self.envoy_port),
+            tunnel_port: self.inbound_tunnel_port,
+            identities: identities.chain(gids.into_iter().map(Identity::Gid)).collect(),
+            mode: mode(&self.istio_inbound_interception_mode)?,
+            tproxy_mark: self.istio_inbound_tproxy_mark,
+            tproxy_table: self.istio_inbound_tproxy_route_table,
+            include: match self.istio_service_cidr.trim() {
+                "*" => Ranges::All,
+                list => Ranges::Only(prefixes("--istio-service-cidr", list)?),
+            },
+            exclude: prefixes("--istio-service-exclude-cidr", &self.istio_service_exclude_cidr)?,
+            inbound: match self.istio_inbound_ports.trim() {
+                "*" => Ports::AllBut(exclude_inbound),
+                list => Ports::Only(numbers("--istio-inbound-ports", list)?),
+            },
+            outbound_include: numbers("--istio-outbound-ports", &self.istio_outbound_ports)?,
+            outbound_exclude: numbers(
+                "--istio-local-outbound-ports-exclude",
+                &self.istio_local_outbound_ports_exclude,
+            )?,
+            virtual_interfaces: items(&self.kube_virt_interfaces).map(str::to_owned).collect(),
+            exclude_interfaces: items(&self.istio_exclude_interfaces).map(str::to_owned).collect(),
+            dns: match (self.redirect_dns, self.capture_all_dns) {
+                (false, _) => None,
+                (true, true) => Some(Vec::new()),
+                (true, false) => Some(nameservers).filter(|servers| !servers.is_empty()),
+            },
+            ipv6,
+        })
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, Error> {
+    match text.to_ascii_uppercase().as_str() {
+        "" | "REDIRECT" => Ok(Mode::Redirect),
+        "TPROXY" => Ok(Mode::Tproxy),
+        _ => Err(Error::Argument {
+            flag: "--istio-inbound-interception-mode",
+            value: text.to_owned(),
+            reason: "must be REDIRECT or TPROXY".into(),
+        }),
+    }
+}
+
+fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn numbers<T: std::str::FromStr>(flag: &'static str, list: &str) -> Result<Vec<T>, Error> {
+    let bits = 8 * size_of::<T>();
+    items(list)
+        .map(|item| {
+            item.parse().map_err(|_| Error::Argument {
+                flag,
+                value: item.to_owned(),
+                reason: format!("must be numbers below 2^{bits}, separated by commas"),
+            })
+        })
+        .collect()
+}
+
+fn prefixes(flag: &'static str, list: &str) -> Result<Vec<Prefix>, Error> {
+    items(list)
+        .map(|item| item.parse().map_err(|reason| Error::Argument { flag, value: item.to_owned(), reason }))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(arguments: &[&str]) -> Result<Capture, Error> {
+        let all = std::iter::once(&"capture").chain(arguments);
+        Arguments::parse_from(all).resolve(None, false, vec![])
+    }
+
+    #[test]
+    fn without_z_both_directions_go_to_p_as_in_istio_1_0() {
+        let seed =
+            ["-p", "15001", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "9080", "-d", ""];
+        let capture = resolve(&seed).unwrap();
+        assert_eq!((capture.outbound_port, capture.inbound_port), (15001, 15001));
+        assert_eq!(capture.inbound, Ports::Only(vec![9080]));
+        assert_eq!(capture.include, Ranges::All);
+        assert_eq!(capture.identities, [Identity::Uid(1337), Identity::Gid(1337)]);
+    }
+
+    #[test]
+    fn todays_arguments_are_understood() {
+        let capture = resolve(&[
+            "-p",
+            "15001",
+            "-z",
+            "15006",
+            "-u",
+            "1337",
+            "-m",
+            "REDIRECT",
+            "-i",
+            "*",
+            "-x",
+            "",
+            "-b",
+            "*",
+            "-d",
+            "15090,15021,15020",
+            "-q",
+            "",
+            "-o",
+            "3306,",
+        ])
+        .unwrap();
+        assert_eq!(capture.inbound_port, 15006);
+        assert_eq!(capture.inbound, Ports::AllBut(vec![15090, 15021, 15020]));
+        assert_eq!(capture.outbound_exclude, [3306]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (arguments, flag) in [
+            (["-b", "80,http"], "--istio-inbound-ports"),
+            (["-i", "10.0.0.0/33"], "--istio-service-cidr"),
+            (["-x", "example.com"], "--istio-service-exclude-cidr"),
+            (["-m", "BOTH"], "--istio-inbound-interception-mode"),
+            (["-u", "istio-proxy"], "--proxy-uid"),
+            (["-o", "70000"], "--istio-local-outbound-ports-exclude"),
+        ] {
+            let error = resolve(&arguments).unwrap_err().to_string();
+            assert!(error.starts_with(flag), "{error}");
+        }
+    }
+}

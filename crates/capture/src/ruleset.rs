@@ -1,0 +1,75 @@
+//! The whole ruleset of a pod.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use lateen_netfilter::{Batch, Error, Family, Prefix, Table};
+
+use crate::{Capture, Mode, redirect, tproxy};
+
+/// The table that holds capture; nothing else in the namespace is touched.
+pub(crate) const TABLE: &str = "lateen-capture";
+
+/// Capture as nftables, with Istio's chains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruleset {
+    table: Table,
+}
+
+impl Ruleset {
+    /// The rules of a capture; pure.
+    pub fn new(capture: &Capture) -> Self {
+        let mut table = Table::new(Family::Inet, TABLE);
+        if capture.mode == Mode::Tproxy {
+            table.chains.extend(tproxy::chains(capture));
+        }
+        table.chains.extend(redirect::chains(capture));
+        Self { table }
+    }
+
+    /// Puts the rules in place of an earlier capture's, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// The kernel's refusal; what was there stays.
+    pub fn apply(&self) -> Result<(), Error> {
+        Batch::replace_table(&self.table).commit()
+    }
+
+    /// Removes capture, if there is any.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn remove() -> Result<(), Error> {
+        let mut batch = Batch::new(Family::Inet, TABLE);
+        batch.remove_table();
+        batch.commit()
+    }
+}
+
+impl Display for Ruleset {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.table.fmt(f)
+    }
+}
+
+/// The addresses with a part in capture, for one IP version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Local {
+    /// `127.0.0.1/32` or `::1/128`: an application that speaks to itself.
+    pub loopback: Prefix,
+    /// `127.0.0.6` or `::6`: the proxy's connections to the application come from here.
+    pub passthrough: Prefix,
+}
+
+/// The IP versions that are captured.
+pub(crate) fn locals(capture: &Capture) -> Vec<Local> {
+    let v4 = Local {
+        loopback: Prefix::host(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        passthrough: Prefix::host(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6))),
+    };
+    let v6 = Local {
+        loopback: Prefix::host(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        passthrough: Prefix::host(IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6))),
+    };
+    std::iter::once(v4).chain(capture.ipv6.then_some(v6)).collect()
+}
