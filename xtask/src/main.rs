@@ -24,11 +24,18 @@ enum Task {
         /// Address to connect to.
         upstream: std::net::SocketAddr,
     },
+    /// Watches the generation of the routes of a service, from inside a pod's network.
+    #[command(hide = true)]
+    Probe {
+        /// `ADDRESS:PORT` of the service.
+        address: String,
+    },
 }
 
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
         Task::Forward { listen, upstream } => bench::forward::run(listen, upstream),
+        Task::Probe { address } => bench::local::probe(&address),
     }
 }

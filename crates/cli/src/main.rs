@@ -1,2 +1,28 @@
-//! The `lateen` command.
-fn main() {}
+//! The `lateen` command: every part of the mesh, and the tools to work with it. Called `istioctl`, it answers the same.
+
+mod args;
+mod commands;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // These run before any thread exists: they change the namespaces and credentials of this process.
+    let outcome = match commands::hidden::run(&arguments) {
+        Some(outcome) => outcome,
+        None => commands::run(args::Cli::parse().command),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

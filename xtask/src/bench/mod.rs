@@ -3,6 +3,7 @@
 mod configs;
 pub mod forward;
 mod load;
+pub mod local;
 mod process;
 
 use std::fs;
@@ -19,7 +20,7 @@ use process::{Pinned, free_port};
 /// What to measure.
 #[derive(Args)]
 pub struct Options {
-    /// `proxy` (the default) or `control`.
+    /// `proxy` (the default), `control` or `local`.
     #[arg(default_value = "proxy")]
     what: String,
     /// Seconds a measurement.
@@ -55,7 +56,8 @@ pub fn run(options: &Options) -> Result<()> {
     match options.what.as_str() {
         "proxy" => proxies(options),
         "control" => control(),
-        other => bail!("there is no benchmark {other:?}: use proxy or control"),
+        "local" => local::run(&build()?),
+        other => bail!("there is no benchmark {other:?}: use proxy, control or local"),
     }
 }
 
@@ -80,7 +82,7 @@ fn proxies(options: &Options) -> Result<()> {
     fs::write(&config, configs::upstream(&base, &path(&folder.join("upstream"))))?;
     let log = folder.join("upstream.log");
     let mut upstream = Pinned::start(LOAD_CORE, Path::new("nginx"), &["-c", &path(&config)], &log)?;
-    upstream.wait_for(local(up1), &log)?;
+    upstream.wait_for(loopback(up1), &log)?;
 
     let floor = floor_latency(up1, &folder, options.seconds)?;
     println!("plain forwarder: median latency {floor:.0} us at one connection\n");
@@ -114,9 +116,9 @@ fn floor_latency(upstream: u16, folder: &Path, seconds: u32) -> Result<f64> {
     let port = free_port()?;
     let log = folder.join("forward.log");
     let program = std::env::current_exe()?;
-    let arguments = ["forward", &local(port).to_string(), &local(upstream).to_string()];
+    let arguments = ["forward", &loopback(port).to_string(), &loopback(upstream).to_string()];
     let mut forwarder = Pinned::start(PROXY_CORE, &program, &arguments, &log)?;
-    forwarder.wait_for(local(port), &log)?;
+    forwarder.wait_for(loopback(port), &log)?;
     Ok(load::wrk(LOAD_CORE, port, 1, seconds)?.median_us)
 }
 
@@ -159,7 +161,7 @@ fn start(name: &str, program: &Path, ports: &Ports, extra: usize, folder: &Path)
     let log = folder.join(format!("{name}.log"));
     let mut started = Pinned::start(PROXY_CORE, program, &arguments, &log)?;
     for port in [ports.http1, ports.http2, ports.tcp] {
-        started.wait_for(local(port), &log)?;
+        started.wait_for(loopback(port), &log)?;
     }
     Ok(started)
 }
@@ -192,7 +194,7 @@ fn print_table(rows: &[Row]) {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
+fn loopback(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 

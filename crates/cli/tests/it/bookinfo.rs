@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lateen_testkit::http::{self, Answer};
+
 use crate::harness::{Mesh, User, envoy, eventually, has_program, missing_peer, samples, upstream};
-use crate::http::{self, Answer};
+
 
 /// Where the manifests of one release of Istio lie.
 struct Manifests {

@@ -2,4 +2,3 @@
 
 mod bookinfo;
 mod harness;
-mod http;

@@ -1,41 +1,70 @@
-//! A minimal HTTP/1.1 client for tests: one request a connection, so that every answer is a routing decision.
+//! A minimal HTTP/1.1 client that hides nothing: no retry, no redirect, no pool.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 /// One answer.
 #[derive(Debug)]
 pub struct Answer {
+    /// Status code.
     pub status: u16,
+    /// Header fields in the order of arrival.
     pub headers: Vec<(String, String)>,
+    /// The body; bytes that are not UTF-8 are replaced.
     pub body: String,
 }
 
 impl Answer {
+    /// The first field of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
-/// Sends a request to `http://ADDRESS`; `headers` are whole lines.
+/// Sends one request to `http://ADDRESS` over a connection of its own; `headers` are whole lines.
 pub fn request(method: &str, url: &str, path: &str, headers: &[&str], body: &str) -> io::Result<Answer> {
-    let address = url.strip_prefix("http://").unwrap_or(url);
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
-    for line in headers {
-        head.push_str(line);
-        head.push_str("\r\n");
+    let mut all = vec!["Connection: close"];
+    all.extend(headers);
+    if !body.is_empty() && !headers.iter().any(|line| line.to_ascii_lowercase().starts_with("content-type:"))
+    {
+        all.push("Content-Type: application/x-www-form-urlencoded");
     }
-    if !body.is_empty() {
-        head.push_str(&format!(
-            "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-            body.len()
-        ));
+    Connection::open(url.strip_prefix("http://").unwrap_or(url))?.request(method, path, &all, body)
+}
+
+/// A connection that is kept alive.
+#[derive(Debug)]
+pub struct Connection {
+    host: String,
+    reader: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Connects to `HOST:PORT`.
+    pub fn open(address: &str) -> io::Result<Connection> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_nodelay(true)?;
+        Ok(Connection { host: address.to_owned(), reader: BufReader::new(stream) })
     }
-    write!(stream, "{head}\r\n{body}")?;
-    read_answer(&mut BufReader::new(stream))
+
+    /// Sends a request and reads its answer; `headers` are whole lines, one of which may be `Host:`.
+    pub fn request(&mut self, method: &str, path: &str, headers: &[&str], body: &str) -> io::Result<Answer> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|line| line.to_ascii_lowercase().starts_with("host:")) {
+            head.push_str(&format!("Host: {}\r\n", self.host));
+        }
+        for line in headers {
+            head.push_str(line);
+            head.push_str("\r\n");
+        }
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        self.reader.get_mut().write_all(format!("{head}\r\n{body}").as_bytes())?;
+        read_answer(&mut self.reader)
+    }
 }
 
 /// `GET` without extra headers.

@@ -1,0 +1,19 @@
+//! Verbs that no person types: this program starts itself again in other namespaces.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use lateen_local::namespaces::{self, verb};
+
+/// Runs a hidden verb; `None` if the first argument is not one.
+pub fn run(arguments: &[OsString]) -> Option<Result<ExitCode>> {
+    let (first, rest) = arguments.split_first()?;
+    let outcome = match first.to_str()? {
+        verb::ENTER => namespaces::enter(rest),
+        verb::INIT => namespaces::init(rest),
+        verb::DAEMON => lateen_local::daemon::main(rest),
+        _ => return None,
+    };
+    Some(outcome.map(|()| ExitCode::SUCCESS))
+}

@@ -1,0 +1,140 @@
+//! Which program a container's image stands for on this machine.
+//!
+//! In order: what the user mapped (`--image`), this mesh's own image, the demo applications, well-known servers that
+//! the host has installed, and last a stand-in that says so.
+
+use std::path::PathBuf;
+
+use crate::options::ImageCommand;
+
+/// A program for an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The entry point: program and leading arguments. A container's `command` replaces it.
+    pub entry_point: Vec<String>,
+    /// Arguments where the container gives none.
+    pub default_arguments: Vec<String>,
+    /// Set where the program only stands in for the image; the reason, for the pod's events.
+    pub stand_in: Option<String>,
+}
+
+/// Resolves images to programs.
+#[derive(Clone, Debug)]
+pub struct Images {
+    own_binary: String,
+    mapped: Vec<ImageCommand>,
+    path: Vec<PathBuf>,
+}
+
+/// Servers that run from the host where it has them: image name, program, arguments.
+const HOST_SERVERS: [(&str, &str, &[&str]); 5] = [
+    ("redis", "redis-server", &["--save", "", "--protected-mode", "no"]),
+    ("mysql", "mariadbd", &[]),
+    ("mariadb", "mariadbd", &[]),
+    ("nginx", "nginx", &["-g", "daemon off;"]),
+    ("memcached", "memcached", &["-u", "root"]),
+];
+
+impl Images {
+    /// Resolves with the user's mappings, looking for the host's programs on `path`.
+    pub fn new(own_binary: String, mapped: Vec<ImageCommand>, path: Vec<PathBuf>) -> Images {
+        Images { own_binary, mapped, path }
+    }
+
+    /// The program for an image.
+    pub fn resolve(&self, image: &str) -> Program {
+        let name = repository(image);
+        if let Some(mapped) = self.mapped.iter().find(|m| m.image == image || m.image == name) {
+            return Program { entry_point: mapped.command.clone(), default_arguments: vec![], stand_in: None };
+        }
+        if is_own(name) {
+            return self.own(&[]);
+        }
+        if let Some(demo) = lateen_demo::resolve(image) {
+            return self.own(&demo.arguments());
+        }
+        let short = name.rsplit('/').next().unwrap_or(name);
+        if let Some((_, program, arguments)) = HOST_SERVERS.iter().find(|(known, ..)| *known == short) {
+            match self.find(program) {
+                Some(found) => {
+                    return Program {
+                        entry_point: vec![found],
+                        default_arguments: arguments.iter().map(ToString::to_string).collect(),
+                        stand_in: None,
+                    };
+                }
+                None => return self.echo(format!("{program} is not installed on this machine")),
+            }
+        }
+        self.echo("this machine has no program for this image; map one with --image NAME=COMMAND".to_owned())
+    }
+
+    fn own(&self, arguments: &[String]) -> Program {
+        Program {
+            entry_point: std::iter::once(self.own_binary.clone()).chain(arguments.iter().cloned()).collect(),
+            default_arguments: vec![],
+            stand_in: None,
+        }
+    }
+
+    fn echo(&self, reason: String) -> Program {
+        Program { stand_in: Some(reason), ..self.own(&["demo".to_owned(), "echo".to_owned()]) }
+    }
+
+    fn find(&self, program: &str) -> Option<String> {
+        let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+        let found = self.path.iter().chain(&sbin).map(|dir| dir.join(program)).find(|path| path.is_file())?;
+        Some(found.to_string_lossy().into_owned())
+    }
+}
+
+/// Whether the image is this mesh's own, or one of Istio's for the same role.
+fn is_own(name: &str) -> bool {
+    let short = name.rsplit('/').next().unwrap_or(name);
+    (name.contains("lateen/") && short == "lateen")
+        || (name.contains("istio/") && matches!(short, "proxyv2" | "proxy_init" | "pilot"))
+}
+
+/// An image's name without tag and digest.
+fn repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => image,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images() -> Images {
+        let mapped = vec!["example.com/app=/bin/app --fast".parse().unwrap()];
+        Images::new("/bin/lateen".into(), mapped, vec![])
+    }
+
+    #[test]
+    fn the_users_mapping_comes_first_for_every_tag() {
+        assert_eq!(images().resolve("example.com/app:7").entry_point, ["/bin/app", "--fast"]);
+    }
+
+    #[test]
+    fn the_meshs_own_image_and_istios_are_this_binary() {
+        for image in ["docker.io/lateen/lateen:0.1.0", "docker.io/istio/proxyv2:1.20.0", "istio/proxy_init:1.0.5"] {
+            assert_eq!(images().resolve(image).entry_point, ["/bin/lateen"], "{image}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_image_gets_a_stand_in_that_says_so() {
+        let program = images().resolve("registry.example:5000/team/thing@sha256:00");
+        assert!(program.stand_in.unwrap().contains("--image"));
+        assert_eq!(program.entry_point, ["/bin/lateen", "demo", "echo"]);
+    }
+
+    #[test]
+    fn a_registrys_port_is_no_tag() {
+        assert_eq!(repository("registry.example:5000/team/thing"), "registry.example:5000/team/thing");
+        assert_eq!(repository("nginx:1.25"), "nginx");
+    }
+}

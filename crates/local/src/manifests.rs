@@ -1,0 +1,97 @@
+//! The manifests that `up` applies: the mesh's own system and the demos.
+
+use anyhow::{Context, Result};
+use kube::core::DynamicObject;
+
+const SYSTEM: [(&str, &str); 2] = [
+    ("istiod.yaml", include_str!("../manifests/istiod.yaml")),
+    ("gateways.yaml", include_str!("../manifests/gateways.yaml")),
+];
+
+/// The demos by name, each with its manifests in order.
+const DEMOS: [(&str, &[(&str, &str)]); 1] = [(
+    "bookinfo",
+    &[
+        ("bookinfo.yaml", include_str!("../../../samples/bookinfo/bookinfo.yaml")),
+        ("gateway.yaml", include_str!("../../../samples/bookinfo/gateway.yaml")),
+    ],
+)];
+
+/// What is filled into the system's manifests.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// Image of every role.
+    pub image: &'a str,
+    /// Socket mark that exempts the proxy from redirection where it cannot run as user 1337; else empty.
+    pub socket_mark: &'a str,
+    /// Envoy to run instead of Lateen's own proxy; else empty.
+    pub proxy_binary: &'a str,
+    /// Whether the ingress gateway gets the NodePorts that the tutorials know, 31380 and 31390.
+    pub well_known_ports: bool,
+}
+
+/// The system's objects, in the order in which they are created.
+pub fn system(settings: &Settings<'_>) -> Result<Vec<DynamicObject>> {
+    let port = |number: u16| match settings.well_known_ports {
+        true => format!(", nodePort: {number}"),
+        false => String::new(),
+    };
+    let mut objects = Vec::new();
+    for (name, text) in SYSTEM {
+        let text = text
+            .replace("${IMAGE}", settings.image)
+            .replace("${SOCKET_MARK}", settings.socket_mark)
+            .replace("${PROXY_BINARY}", settings.proxy_binary)
+            .replace("${NODE_PORT_HTTP}", &port(31380))
+            .replace("${NODE_PORT_HTTPS}", &port(31390));
+        objects.extend(parse(name, &text)?);
+    }
+    Ok(objects)
+}
+
+/// The objects of a demo; the error names the demos that there are.
+pub fn demo(name: &str) -> Result<Vec<DynamicObject>> {
+    let names: Vec<_> = DEMOS.iter().map(|(name, _)| *name).collect();
+    let (_, files) = DEMOS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .with_context(|| format!("there is no demo {name:?}; there is: {}", names.join(", ")))?;
+    let mut objects = Vec::new();
+    for (file, text) in *files {
+        objects.extend(parse(file, text)?);
+    }
+    Ok(objects)
+}
+
+fn parse(name: &str, text: &str) -> Result<Vec<DynamicObject>> {
+    let documents: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(text).with_context(|| format!("manifest {name}"))?;
+    documents
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .map(|document| serde_json::from_value(document).with_context(|| format!("manifest {name}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings<'static> {
+        Settings { image: "example.com/lateen:1", socket_mark: "1337", proxy_binary: "", well_known_ports: true }
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        let objects = system(&settings()).unwrap();
+        let text = serde_json::to_string(&objects).unwrap();
+        assert!(!text.contains("${"), "{text}");
+        assert!(text.contains("\"nodePort\":31380"));
+    }
+
+    #[test]
+    fn an_unknown_demo_is_answered_with_those_that_exist() {
+        assert_eq!(demo("bookinfo").unwrap().len(), 16);
+        assert!(demo("nope").unwrap_err().to_string().contains("bookinfo"));
+    }
+}

@@ -1,0 +1,3 @@
+//! Helpers of tests and benchmarks; no part of the product.
+
+pub mod http;
