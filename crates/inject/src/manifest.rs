@@ -121,8 +121,11 @@ impl Document<'_> {
         };
         let name = resource.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let label = format!("{kind}/{name}");
-        let namespace =
-            resource.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(self.namespace);
+        let namespace = resource
+            .pointer("/metadata/namespace")
+            .and_then(Value::as_str)
+            .unwrap_or(self.namespace)
+            .to_owned();
         let target = Target { namespace: &namespace, namespace_labels: None };
         let version = resource.get("apiVersion").and_then(Value::as_str).unwrap_or("v1");
         let mut workload = Workload::new(&name, version, &kind);
