@@ -4,6 +4,7 @@
 pub mod client;
 mod encoded;
 pub mod json;
+pub mod server;
 mod type_url;
 
 pub use encoded::{Encoded, any};

@@ -51,6 +51,11 @@ impl TypeUrl {
         TypeUrl::ALL.into_iter().find(|t| t.as_str() == url)
     }
 
+    /// A number below the count of types, for arrays that hold something for each type.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The usual short name: `CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS`, `ECDS`.
     pub const fn short(self) -> &'static str {
         match self {
