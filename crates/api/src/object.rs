@@ -54,7 +54,8 @@ pub trait Kind: Field + Clone + std::fmt::Debug + Default + PartialEq + Send + S
     type Scope;
 
     /// Reports every error in the spec (and what is probably not meant, as warnings) by Istio's rules.
-    fn validate(&self, report: &mut Report);
+    /// `metadata` is the object's own: some rules speak of its name, namespace or annotations.
+    fn validate(&self, metadata: &ObjectMeta, report: &mut Report);
 }
 
 /// A resource: metadata, spec and status.
@@ -160,7 +161,7 @@ impl<S: Kind> Object<S> {
     /// Reports every error in the spec by Istio's rules, with paths that start at `spec`.
     pub fn validate(&self) -> Report {
         let mut report = Report::at("spec");
-        self.spec.validate(&mut report);
+        self.spec.validate(&self.metadata, &mut report);
         report
     }
 }

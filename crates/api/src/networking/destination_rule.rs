@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 
 use super::traffic_policy::TrafficPolicy;
@@ -47,8 +48,8 @@ impl Kind for DestinationRuleSpec {
     ];
     type Scope = NamespaceResourceScope;
 
-    fn validate(&self, report: &mut Report) {
-        crate::validation::destination_rule::validate(self, report);
+    fn validate(&self, metadata: &ObjectMeta, report: &mut Report) {
+        crate::validation::destination_rule::validate(self, metadata, report);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 
 use super::{CATEGORIES, GROUP, VERSIONS};
@@ -32,8 +33,8 @@ impl Kind for GatewaySpec {
     const COLUMNS: &'static [crate::object::Column] = &[AGE];
     type Scope = NamespaceResourceScope;
 
-    fn validate(&self, report: &mut Report) {
-        crate::validation::gateway::validate(self, report);
+    fn validate(&self, metadata: &ObjectMeta, report: &mut Report) {
+        crate::validation::gateway::validate(self, metadata, report);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 
 use super::workload_entry::WorkloadEntrySpec;
@@ -67,8 +68,8 @@ impl Kind for ServiceEntrySpec {
     ];
     type Scope = NamespaceResourceScope;
 
-    fn validate(&self, report: &mut Report) {
-        crate::validation::service_entry::validate(self, report);
+    fn validate(&self, metadata: &ObjectMeta, report: &mut Report) {
+        crate::validation::service_entry::validate(self, metadata, report);
     }
 }
 

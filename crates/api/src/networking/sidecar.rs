@@ -1,5 +1,6 @@
 //! Sidecar: what the proxies of a namespace listen on and reach.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 
 use super::gateway::ServerTlsSettings;
@@ -40,8 +41,8 @@ impl Kind for SidecarSpec {
     const COLUMNS: &'static [crate::object::Column] = &[AGE];
     type Scope = NamespaceResourceScope;
 
-    fn validate(&self, report: &mut Report) {
-        crate::validation::sidecar::validate(self, report);
+    fn validate(&self, metadata: &ObjectMeta, report: &mut Report) {
+        crate::validation::sidecar::validate(self, metadata, report);
     }
 }
 

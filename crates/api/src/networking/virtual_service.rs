@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 
 use super::virtual_service_http::HttpRoute;
@@ -55,8 +56,8 @@ impl Kind for VirtualServiceSpec {
     ];
     type Scope = NamespaceResourceScope;
 
-    fn validate(&self, report: &mut Report) {
-        crate::validation::virtual_service::validate(self, report);
+    fn validate(&self, metadata: &ObjectMeta, report: &mut Report) {
+        crate::validation::virtual_service::validate(self, metadata, report);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 
 use super::{CATEGORIES, GROUP, VERSIONS};
@@ -50,7 +51,7 @@ impl Kind for WorkloadEntrySpec {
     ];
     type Scope = NamespaceResourceScope;
 
-    fn validate(&self, report: &mut Report) {
-        crate::validation::workload_entry::validate(self, report);
+    fn validate(&self, metadata: &ObjectMeta, report: &mut Report) {
+        crate::validation::workload_entry::validate(self, metadata, report);
     }
 }

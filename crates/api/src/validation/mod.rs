@@ -1,8 +1,14 @@
 //! What makes a resource invalid, by the rules of Istio's own validation: every error, with its field path.
 
+pub mod common;
 pub mod destination_rule;
 pub mod gateway;
+pub mod headers;
+pub mod host;
 pub mod service_entry;
 pub mod sidecar;
+pub mod traffic_policy;
+pub mod unreachable;
 pub mod virtual_service;
+pub mod virtual_service_http;
 pub mod workload_entry;

@@ -82,7 +82,7 @@ impl Report {
     }
 
     /// Walks every element of a list that stands in field `name`.
-    pub fn each<T>(&mut self, name: &str, list: &[T], mut walk: impl FnMut(&mut Self, &T)) {
+    pub fn each<'a, T>(&mut self, name: &str, list: &'a [T], mut walk: impl FnMut(&mut Self, &'a T)) {
         self.field(name, |r| {
             for (index, item) in list.iter().enumerate() {
                 r.index(index, |r| walk(r, item));
@@ -102,9 +102,26 @@ impl Report {
         self.errors.push(finding);
     }
 
+    /// Records the error of a check, if it found one.
+    pub fn check(&mut self, result: Result<(), String>) {
+        if let Err(message) = result {
+            self.error(message);
+        }
+    }
+
+    /// Records the error of a check of field `name` below the current one, if it found one.
+    pub fn check_at(&mut self, name: &str, result: Result<(), String>) {
+        self.field(name, |r| r.check(result));
+    }
+
     /// Records an error at field `name` below the current one.
     pub fn error_at(&mut self, name: &str, message: impl Into<String>) {
         self.field(name, |r| r.error(message));
+    }
+
+    /// Records an error at field `name` below the current one, with what to do about it.
+    pub fn error_with_at(&mut self, name: &str, message: impl Into<String>, mend: impl Into<String>) {
+        self.field(name, |r| r.error_with(message, mend));
     }
 
     /// Records a warning at the current field.
