@@ -4,9 +4,38 @@
 //! everything that did not change.
 
 mod changes;
+mod delegate;
+mod destination_rule;
+mod endpoint;
+mod gateway;
+pub mod hostname;
+pub mod labels;
 mod mesh;
+mod meta;
+mod protocol;
+mod scope;
+mod service;
+mod settings;
+mod sidecar;
+mod source;
+mod virtual_service;
+mod visibility;
+mod workload;
 mod world;
 
 pub use changes::{Change, Changes, ConfigKey, Kind, ServiceId};
-pub use mesh::Mesh;
+pub use destination_rule::{DestinationRule, DestinationRules};
+pub use endpoint::{Endpoint, Endpoints};
+pub use gateway::{Gateway, Gateways};
+pub use labels::Labels;
+pub use mesh::{Inbound, Mesh, Services};
+pub use meta::Meta;
+pub use protocol::Protocol;
+pub use scope::{Egress, Scope};
+pub use service::{Address, ListedEndpoint, Origin, Port, Resolution, Service, TargetPort};
+pub use settings::Settings;
+pub use sidecar::{Sidecar, Sidecars};
+pub use virtual_service::{MESH_GATEWAY, VirtualService, VirtualServices};
+pub use visibility::Visibility;
+pub use workload::{Identity, Locality, Workload};
 pub use world::{Resource, World};

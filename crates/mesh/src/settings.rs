@@ -1,0 +1,57 @@
+use std::sync::Arc;
+
+use lateen_api::Duration;
+
+use crate::Visibility;
+
+/// What the mesh reads of MeshConfig, with defaults applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The DNS domain of services.
+    pub domain: Arc<str>,
+    /// The namespace whose configuration applies everywhere (`rootNamespace`).
+    pub root_namespace: Arc<str>,
+    /// Whether sidecars may call what the mesh does not know (`outboundTrafficPolicy: ALLOW_ANY`).
+    pub allow_any: bool,
+    /// The access log's file; `None` logs nothing (`accessLogFile`).
+    pub access_log_file: Option<Arc<str>>,
+    /// The access log's format; `None` is Istio's default (`accessLogFormat`).
+    pub access_log_format: Option<Arc<str>>,
+    /// Whether the access log is written as JSON (`accessLogEncoding`).
+    pub access_log_json: bool,
+    /// How long connecting may take (`connectTimeout`).
+    pub connect_timeout: Duration,
+    /// Retries of HTTP routes that say nothing about them (`defaultHttpRetryPolicy`).
+    pub default_retries: Option<lateen_api::networking::virtual_service_http::HttpRetry>,
+    /// Where services are visible unless they say otherwise (`defaultServiceExportTo`).
+    pub default_service_export: Visibility,
+    /// The same for VirtualServices.
+    pub default_virtual_service_export: Visibility,
+    /// The same for DestinationRules.
+    pub default_destination_rule_export: Visibility,
+    /// How often DNS names are resolved (`dnsRefreshRate`).
+    pub dns_refresh_rate: Duration,
+    /// How long to wait for a client's first bytes when the protocol is not declared
+    /// (`protocolDetectionTimeout`); zero waits as long as it takes.
+    pub detection_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            domain: "cluster.local".into(),
+            root_namespace: "istio-system".into(),
+            allow_any: true,
+            access_log_file: None,
+            access_log_format: None,
+            access_log_json: false,
+            connect_timeout: Duration::from_secs(10),
+            default_retries: None,
+            default_service_export: Visibility::public(),
+            default_virtual_service_export: Visibility::public(),
+            default_destination_rule_export: Visibility::public(),
+            dns_refresh_rate: Duration::from_secs(60),
+            detection_timeout: Duration::ZERO,
+        }
+    }
+}

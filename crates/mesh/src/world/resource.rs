@@ -1,0 +1,47 @@
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use lateen_api::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
+
+use crate::Settings;
+
+/// One object as it comes from the Kubernetes API.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Resource {
+    Service(Box<core::Service>),
+    EndpointSlice(Box<EndpointSlice>),
+    Pod(Box<core::Pod>),
+    Node(Box<core::Node>),
+    VirtualService(Box<VirtualService>),
+    DestinationRule(Box<DestinationRule>),
+    Gateway(Box<Gateway>),
+    ServiceEntry(Box<ServiceEntry>),
+    WorkloadEntry(Box<WorkloadEntry>),
+    Sidecar(Box<Sidecar>),
+    /// What MeshConfig says.
+    Settings(Box<Settings>),
+}
+
+macro_rules! from {
+    ($($name:ident: $object:ty),* $(,)?) => {
+        $(impl From<$object> for Resource {
+            fn from(object: $object) -> Self {
+                Resource::$name(Box::new(object))
+            }
+        })*
+    };
+}
+
+from! {
+    Service: core::Service,
+    EndpointSlice: EndpointSlice,
+    Pod: core::Pod,
+    Node: core::Node,
+    VirtualService: VirtualService,
+    DestinationRule: DestinationRule,
+    Gateway: Gateway,
+    ServiceEntry: ServiceEntry,
+    WorkloadEntry: WorkloadEntry,
+    Sidecar: Sidecar,
+    Settings: Settings,
+}
