@@ -3,12 +3,14 @@
 //! One declaration a message (see [`wire`]) gives the Rust type, protobuf's JSON mapping with both spellings of field
 //! names, findings with field paths, and the structural schema.
 
+pub mod catalog;
 pub mod networking;
 pub mod object;
 pub mod status;
 pub mod validation;
 pub mod wire;
 
+pub use catalog::{Verdict, validate_value};
 pub use object::{AGE, Column, Decoded, Kind, Object};
 pub use wire::duration::Duration;
 pub use wire::report::{FieldError, Report};
