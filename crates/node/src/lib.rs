@@ -1,1 +1,5 @@
 //! node
+pub mod launcher;
+mod logs;
+mod network;
+mod process;
