@@ -1,1 +1,36 @@
-//! controllers
+//! Kubernetes' controllers for the one-machine mode, as plain `kube` clients.
+//!
+//! Each controller works on keys from its own queue. Watches feed the stores and put the keys of the objects that a
+//! change touches into the queues; so nothing is polled, and a change is acted upon at once. What to do is worked out
+//! by pure functions from what there is, and done by the functions around them.
+
+mod context;
+mod deployment;
+mod endpoints;
+mod events;
+mod ownership;
+mod pods;
+mod queue;
+mod replicaset;
+mod routes;
+mod run;
+mod store;
+mod template_hash;
+mod watch;
+
+use std::path::PathBuf;
+
+pub use run::{run, run_with};
+
+/// What a host may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Directory on the node below which the volumes of StatefulSets live.
+    pub volume_root: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { volume_root: PathBuf::from("/var/lib/lateen/volumes") }
+    }
+}
