@@ -85,3 +85,5 @@ pub fn is_known(api_version: &str, kind: &str) -> bool {
     }
     with_kinds!(any)
 }
+
+pub(crate) use with_kinds;

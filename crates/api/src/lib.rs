@@ -4,6 +4,7 @@
 //! names, findings with field paths, and the structural schema.
 
 pub mod catalog;
+pub mod crd;
 pub mod networking;
 pub mod object;
 pub mod status;
@@ -11,6 +12,7 @@ pub mod validation;
 pub mod wire;
 
 pub use catalog::{Verdict, validate_value};
+pub use crd::crds;
 pub use object::{AGE, Column, Decoded, Kind, Object};
 pub use wire::duration::Duration;
 pub use wire::report::{FieldError, Report};
