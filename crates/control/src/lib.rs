@@ -1,1 +1,39 @@
-//! control
+//! The control plane, istiod's role: watches the Kubernetes API, keeps one picture of the mesh, and leads every
+//! connected proxy to it over ADS; injects sidecars and validates resources as admission webhooks.
+
+pub mod ads;
+mod control;
+mod debug;
+mod hub;
+mod metrics;
+mod options;
+pub mod source;
+mod view;
+pub mod webhook;
+
+use std::sync::Arc;
+
+pub use control::{Addresses, Control, run};
+pub use hub::{Hub, Published, queue, run as run_hub};
+pub use metrics::Metrics;
+pub use options::{ControlOptions, EnvironmentError, KubeAccess, Ports};
+pub use view::View;
+
+/// What the servers share.
+#[derive(Debug)]
+pub struct Context {
+    /// The mesh.
+    pub hub: Arc<Hub>,
+    /// The open streams.
+    pub registry: ads::Registry,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Context {
+    /// A control plane without sources and streams.
+    pub fn new() -> Arc<Self> {
+        let metrics = Arc::new(Metrics::default());
+        Arc::new(Context { hub: Hub::new(Arc::clone(&metrics)), registry: ads::Registry::default(), metrics })
+    }
+}

@@ -1,0 +1,82 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+use lateen_xds::server::Response;
+use tokio::sync::mpsc;
+use tonic::{Code, Status};
+
+/// Octets before a gRPC message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// A gRPC response stream: messages, then the status in the trailers.
+///
+/// Messages are shared bytes and are not copied here. The channel holds one message: what the connection cannot
+/// take yet is not built yet.
+#[derive(Debug)]
+pub(super) struct GrpcBody {
+    messages: Option<mpsc::Receiver<Result<Bytes, Status>>>,
+}
+
+impl GrpcBody {
+    /// A stream and the end that feeds it.
+    pub(super) fn stream() -> (mpsc::Sender<Result<Bytes, Status>>, GrpcBody) {
+        let (sender, messages) = mpsc::channel(1);
+        (sender, GrpcBody { messages: Some(messages) })
+    }
+
+    /// No message at all (the status stands in the head).
+    pub(super) fn empty() -> GrpcBody {
+        GrpcBody { messages: None }
+    }
+}
+
+impl http_body::Body for GrpcBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(messages) = &mut self.messages else { return Poll::Ready(None) };
+        let status = match std::task::ready!(messages.poll_recv(context)) {
+            Some(Ok(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
+            Some(Err(status)) => status,
+            None => Status::new(Code::Ok, ""),
+        };
+        self.messages = None;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.messages.is_none()
+    }
+}
+
+/// The status as HTTP headers.
+pub(super) fn trailers(status: &Status) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    map.insert("grpc-status", HeaderValue::from(status.code() as i32));
+    if !status.message().is_empty() {
+        let message: String =
+            status.message().chars().map(|c| if c.is_ascii_graphic() { c } else { ' ' }).collect();
+        // gRPC wants percent encoding; '%' is the only printable character that needs it.
+        if let Ok(value) = HeaderValue::from_str(&message.replace('%', "%25")) {
+            map.insert("grpc-message", value);
+        }
+    }
+    map
+}
+
+/// A response as one gRPC message.
+pub(super) fn frame(response: &Response) -> Bytes {
+    let mut message: BytesMut = response.encode(PREFIX);
+    let len = u32::try_from(message.len() - PREFIX).unwrap_or(u32::MAX);
+    let mut prefix = &mut message[..PREFIX];
+    prefix.put_u8(0);
+    prefix.put_u32(len);
+    message.freeze()
+}

@@ -1,0 +1,227 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use lateen_generate::{Flavour, Proxy};
+use lateen_xds::pb::envoy::config::core::v3::Node;
+use lateen_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use lateen_xds::pb::google::protobuf::value::Kind;
+use lateen_xds::server::{Event, Limits, Next, Protocol, RequestError, Session};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+
+use super::body::frame;
+use super::registry::Connection;
+use crate::Context;
+use crate::hub::Published;
+use crate::view::View;
+
+/// Size of a delta response in octets. With at most two of them in memory for each stream, a push to all proxies
+/// at once stays small.
+const MESSAGE_BYTES: usize = 256 << 10;
+
+/// A request of either protocol.
+pub(super) trait Discovery: Send {
+    fn node(&self) -> Option<&Node>;
+    fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError>;
+}
+
+impl Discovery for DeltaDiscoveryRequest {
+    fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+    fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError> {
+        session.on_delta(self)
+    }
+}
+
+impl Discovery for DiscoveryRequest {
+    fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+    fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError> {
+        session.on_sotw(self)
+    }
+}
+
+type Sender = mpsc::Sender<Result<Bytes, Status>>;
+
+/// Serves one stream until the client, an error or a shutdown ends it.
+pub(super) async fn run<Q: Discovery>(
+    requests: Streaming<Q>,
+    sender: Sender,
+    protocol: Protocol,
+    context: Arc<Context>,
+    shutdown: CancellationToken,
+) {
+    let outcome = tokio::select! {
+        outcome = serve(requests, &sender, protocol, &context) => outcome,
+        () = shutdown.cancelled() => Err(Status::new(Code::Unavailable, "the control plane is shutting down")),
+    };
+    if let Err(status) = outcome {
+        tracing::debug!(code = ?status.code(), reason = status.message(), "xDS stream ended");
+        // The client may be gone already; then nobody is to be told.
+        let _ = sender.send(Err(status)).await;
+    }
+}
+
+async fn serve<Q: Discovery>(
+    mut requests: Streaming<Q>,
+    sender: &Sender,
+    protocol: Protocol,
+    context: &Arc<Context>,
+) -> Result<(), Status> {
+    let Some(first) = requests.message().await? else { return Ok(()) };
+    let node = first.node().ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
+    let proxy = Proxy::from_node(node).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let istio_version = metadata(node, "ISTIO_VERSION");
+    let mut published = context.hub.subscribe();
+    // Nothing is served before the first lists are in: a proxy must not take an empty mesh for the whole.
+    let seen =
+        published.wait_for(|p| p.number > 0).await.map_err(|_| Status::unavailable("shutting down"))?.clone();
+    let limits = Limits { message_bytes: MESSAGE_BYTES, ..Limits::default() };
+    let resends_endpoints = proxy.flavour == Flavour::Envoy;
+    let session = Session::new(
+        protocol,
+        limits,
+        resends_endpoints,
+        context.hub.view(&proxy),
+        Arc::clone(&seen.version),
+    );
+    let connection = context.registry.add(proxy, istio_version, session);
+    context.metrics.on_connect();
+    tracing::info!(node = %connection.proxy.id, connection = connection.id, ?protocol, "proxy connected");
+    let mut stream = Stream { connection, context, published, since: Some(seen.since.max(Instant::now())) };
+    let outcome = stream.serve(requests, first, sender).await;
+    context.registry.remove(&stream.connection);
+    context.metrics.on_disconnect();
+    tracing::info!(connection = stream.connection.id, "proxy disconnected");
+    outcome
+}
+
+fn metadata(node: &Node, key: &str) -> String {
+    let value = node.metadata.as_ref().and_then(|m| m.fields.get(key)).and_then(|v| v.kind.as_ref());
+    match value {
+        Some(Kind::StringValue(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+struct Stream<'a> {
+    connection: Arc<Connection>,
+    context: &'a Context,
+    published: watch::Receiver<Published>,
+    /// When the oldest change arrived that the proxy has not acknowledged.
+    since: Option<Instant>,
+}
+
+impl Stream<'_> {
+    async fn serve<Q: Discovery>(
+        &mut self,
+        mut requests: Streaming<Q>,
+        first: Q,
+        sender: &Sender,
+    ) -> Result<(), Status> {
+        self.request(&first)?;
+        loop {
+            // Room first, then the response: nothing is built that cannot be sent.
+            let permit = loop {
+                tokio::select! {
+                    permit = sender.reserve() => match permit {
+                        Ok(permit) => break permit,
+                        Err(_) => return Ok(()),
+                    },
+                    request = requests.message() => match request? {
+                        Some(request) => self.request(&request)?,
+                        None => return Ok(()),
+                    },
+                }
+            };
+            loop {
+                if self.published.has_changed().unwrap_or(false) {
+                    self.retarget();
+                }
+                let now = Instant::now();
+                let next = self.connection.session().next(now);
+                let until = match next {
+                    Next::Send(response) => {
+                        let message = frame(&response);
+                        tracing::debug!(
+                            node = %self.connection.proxy.id,
+                            kind = response.type_url.short(),
+                            resources = response.resources.len(),
+                            removed = response.removed.len(),
+                            bytes = message.len(),
+                            version = &*response.version,
+                            "push"
+                        );
+                        self.context.metrics.on_push(response.type_url, now.elapsed());
+                        permit.send(Ok(message));
+                        break;
+                    }
+                    Next::WaitUntil(until) => Some(until),
+                    Next::Idle => None,
+                };
+                tokio::select! {
+                    request = requests.message() => match request? {
+                        Some(request) => self.request(&request)?,
+                        None => return Ok(()),
+                    },
+                    changed = self.published.changed() => {
+                        changed.map_err(|_| Status::unavailable("the control plane is shutting down"))?;
+                        self.retarget();
+                    }
+                    () = wait(until) => {}
+                    () = sender.closed() => return Ok(()),
+                }
+            }
+        }
+    }
+
+    fn request<Q: Discovery>(&mut self, request: &Q) -> Result<(), Status> {
+        let mut session = self.connection.session();
+        let event = request.apply(&mut session).map_err(|e| Status::resource_exhausted(e.to_string()))?;
+        match event {
+            Some(Event::Nack(nack)) => {
+                self.context.metrics.on_reject(nack.type_url);
+                let resources: Vec<&str> = nack.resources.iter().map(|name| &**name).collect();
+                tracing::warn!(
+                    node = %self.connection.proxy.id,
+                    kind = nack.type_url.short(),
+                    resources = resources.join(", "),
+                    of = nack.total,
+                    refused = &*nack.version,
+                    last_good = &*nack.last_good,
+                    reason = nack.message,
+                    "proxy refused configuration; it keeps the last good one"
+                );
+            }
+            Some(Event::Ack(_)) if session.is_settled() => {
+                if let Some(since) = self.since.take() {
+                    self.context.metrics.on_converged(since.elapsed());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Leads the proxy to the latest snapshot.
+    fn retarget(&mut self) {
+        let published = self.published.borrow_and_update().clone();
+        let view = self.context.hub.view(&self.connection.proxy);
+        let due = self.connection.session().retarget(view, published.version);
+        if due > 0 {
+            self.since.get_or_insert(published.since);
+            tracing::debug!(node = %self.connection.proxy.id, due, "resources are due");
+        }
+    }
+}
+
+async fn wait(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}

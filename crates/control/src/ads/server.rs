@@ -1,0 +1,134 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use lateen_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use lateen_xds::server::Protocol;
+use prost::Message;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::codec::{Codec, Streaming};
+use tonic::{Code, Status};
+
+use super::body::{GrpcBody, trailers};
+use super::connection::{self, Discovery};
+use crate::Context;
+
+const SERVICE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
+
+/// A request that is larger is refused: ten thousand subscribed names with their versions fit.
+const MAX_REQUEST: usize = 8 << 20;
+
+/// Streams that one connection may have open.
+const MAX_STREAMS: u32 = 16;
+
+/// Connections that may be open at once.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// Pings that find dead proxies (istiod: `PILOT_GRPC_KEEPALIVE_INTERVAL`, `..._TIMEOUT`).
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves ADS on a listener until `shutdown`.
+pub async fn serve(listener: TcpListener, context: Arc<Context>, shutdown: CancellationToken) {
+    let tracker = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) if tracker.len() < MAX_CONNECTIONS => {
+                tracing::debug!(%peer, "xDS connection");
+                tracker.spawn(connection(stream, Arc::clone(&context), shutdown.clone()));
+            }
+            Ok((_, peer)) => {
+                tracing::warn!(%peer, limit = MAX_CONNECTIONS, "too many xDS connections; closed")
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: others may end meanwhile.
+                tracing::warn!(%error, "cannot accept xDS connections");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tracker.close();
+    tracker.wait().await;
+}
+
+async fn connection(stream: TcpStream, context: Arc<Context>, shutdown: CancellationToken) {
+    // Pushes are small and urgent.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let ended = shutdown.clone();
+    let service = service_fn(move |request| {
+        let (context, shutdown) = (Arc::clone(&context), shutdown.clone());
+        async move { Ok::<_, Infallible>(route(request, context, shutdown)) }
+    });
+    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = ended.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            // Streams end by themselves on shutdown; a peer that does not read must not hold us up.
+            tokio::time::timeout(Duration::from_secs(2), served).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "xDS connection ended");
+    }
+}
+
+fn route(
+    request: Request<Incoming>,
+    context: Arc<Context>,
+    shutdown: CancellationToken,
+) -> Response<GrpcBody> {
+    match request.uri().path().strip_prefix(SERVICE) {
+        Some("DeltaAggregatedResources") => {
+            stream::<DeltaDiscoveryRequest>(request, Protocol::Delta, context, shutdown)
+        }
+        Some("StreamAggregatedResources") => {
+            stream::<DiscoveryRequest>(request, Protocol::StateOfTheWorld, context, shutdown)
+        }
+        _ => refuse(&Status::new(Code::Unimplemented, "only the AggregatedDiscoveryService is served here")),
+    }
+}
+
+fn stream<Q: Discovery + Message + Default + 'static>(
+    request: Request<Incoming>,
+    protocol: Protocol,
+    context: Arc<Context>,
+    shutdown: CancellationToken,
+) -> Response<GrpcBody> {
+    let decoder = tonic_prost::ProstCodec::<(), Q>::default().decoder();
+    let requests = Streaming::new_request(decoder, request.into_body(), None, Some(MAX_REQUEST));
+    let (sender, body) = GrpcBody::stream();
+    tokio::spawn(connection::run(requests, sender, protocol, context, shutdown));
+    grpc(body)
+}
+
+fn refuse(status: &Status) -> Response<GrpcBody> {
+    let mut response = grpc(GrpcBody::empty());
+    response.headers_mut().extend(trailers(status));
+    response
+}
+
+fn grpc(body: GrpcBody) -> Response<GrpcBody> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}

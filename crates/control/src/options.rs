@@ -1,0 +1,138 @@
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use lateen_inject::InjectConfig;
+
+/// The control plane's ports; 0 takes any free one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// ADS in plaintext.
+    pub xds: u16,
+    /// Admission webhooks over HTTPS.
+    pub webhooks: u16,
+    /// Readiness and debug pages.
+    pub http: u16,
+    /// Metrics and debug pages.
+    pub monitoring: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Ports { xds: 15010, webhooks: 15017, http: 8080, monitoring: 15014 }
+    }
+}
+
+/// Where the Kubernetes API is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KubeAccess {
+    /// `KUBECONFIG`, the user's kubeconfig, or the pod's service account, in this order.
+    #[default]
+    Infer,
+    /// A kubeconfig file.
+    File(PathBuf),
+}
+
+/// What the control plane is told when it starts.
+#[derive(Clone, Debug)]
+pub struct ControlOptions {
+    /// The address that every port is bound on.
+    pub address: IpAddr,
+    /// The ports.
+    pub ports: Ports,
+    /// Where the Kubernetes API is found.
+    pub kube: KubeAccess,
+    /// The control plane's own namespace.
+    pub namespace: String,
+    /// The ConfigMap with MeshConfig in that namespace.
+    pub mesh_config_map: String,
+    /// The DNS domain of services.
+    pub domain: String,
+    /// How pods are injected.
+    pub inject: InjectConfig,
+}
+
+impl Default for ControlOptions {
+    fn default() -> Self {
+        ControlOptions {
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            ports: Ports::default(),
+            kube: KubeAccess::Infer,
+            namespace: "istio-system".into(),
+            mesh_config_map: "istio".into(),
+            domain: "cluster.local".into(),
+            inject: InjectConfig::default(),
+        }
+    }
+}
+
+/// An environment variable that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("environment variable {name}={value:?}: {reason}")]
+pub struct EnvironmentError {
+    name: &'static str,
+    value: String,
+    reason: &'static str,
+}
+
+impl ControlOptions {
+    /// The defaults, overlaid by the pod's environment: `POD_NAMESPACE`, `REVISION`, `CLUSTER_ID`, `DOMAIN_SUFFIX`,
+    /// and what the one-machine mode sets: `LATEEN_SOCKET_MARK` (see `InjectConfig::socket_mark`),
+    /// `LATEEN_PROXY_BINARY`, `LATEEN_IMAGE`. Empty variables count as absent.
+    ///
+    /// # Errors
+    /// When a variable has a value that cannot be used.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let mut options = ControlOptions::default();
+        if let Some(namespace) = variable("POD_NAMESPACE") {
+            options.inject.discovery_address = format!("istiod.{namespace}.svc:15010");
+            options.inject.ca_address = format!("istiod.{namespace}.svc:15012");
+            options.inject.root_namespace.clone_from(&namespace);
+            options.namespace = namespace;
+        }
+        if let Some(domain) = variable("DOMAIN_SUFFIX") {
+            options.inject.cluster_domain.clone_from(&domain);
+            options.domain = domain;
+        }
+        let inject = &mut options.inject;
+        inject.revision = variable("REVISION").unwrap_or_else(|| inject.revision.clone());
+        inject.cluster_id = variable("CLUSTER_ID").unwrap_or_else(|| inject.cluster_id.clone());
+        inject.image = variable("LATEEN_IMAGE").unwrap_or_else(|| inject.image.clone());
+        inject.proxy_binary = variable("LATEEN_PROXY_BINARY");
+        if let Some(value) = variable("LATEEN_SOCKET_MARK") {
+            let mark = value.parse().map_err(|_| EnvironmentError {
+                name: "LATEEN_SOCKET_MARK",
+                value,
+                reason: "must be a number from 0 to 4294967295",
+            })?;
+            inject.socket_mark = Some(mark);
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(pairs: &[(&str, &str)]) -> Result<ControlOptions, EnvironmentError> {
+        ControlOptions::from_environment(|name| {
+            pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_overlays_the_defaults() {
+        let options =
+            from(&[("POD_NAMESPACE", "mesh"), ("LATEEN_SOCKET_MARK", "1337"), ("REVISION", "")]).unwrap();
+        assert_eq!((options.namespace.as_str(), options.inject.socket_mark), ("mesh", Some(1337)));
+        assert_eq!(options.inject.discovery_address, "istiod.mesh.svc:15010");
+        assert_eq!(options.inject.revision, "default");
+    }
+
+    #[test]
+    fn a_mark_that_is_no_number_is_refused_by_name() {
+        let error = from(&[("LATEEN_SOCKET_MARK", "x")]).unwrap_err();
+        assert!(error.to_string().starts_with("environment variable LATEEN_SOCKET_MARK=\"x\""));
+    }
+}

@@ -1,0 +1,159 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use lateen_api::networking;
+use lateen_mesh::{Kind, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::observed::{Observed, api_resource};
+use super::watch::{Taken, Watch};
+use super::{SourceId, Update, mesh_config};
+
+/// Objects of a page of a list.
+const PAGE: u32 = 500;
+
+/// Labels of the namespaces, for decisions about injection.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces(Arc<RwLock<HashMap<String, BTreeMap<String, String>>>>);
+
+impl Namespaces {
+    /// The labels of a namespace, `None` when it is not known.
+    pub fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
+    }
+
+    fn set(&self, namespace: Namespace) {
+        let name = namespace.metadata.name.unwrap_or_default();
+        let labels = namespace.metadata.labels.unwrap_or_default();
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, labels);
+    }
+}
+
+/// Where Istio's own configuration stands.
+#[derive(Clone, Debug)]
+pub struct MeshConfigMap {
+    /// The control plane's namespace.
+    pub namespace: String,
+    /// The ConfigMap's name: `istio`.
+    pub name: String,
+    /// The DNS domain of services: `cluster.local`.
+    pub domain: String,
+}
+
+/// Watches everything that the mesh is made of. Returns the sources that will report a first list; the tasks end
+/// when `tasks` is dropped.
+pub fn kubernetes(
+    client: &Client,
+    config_map: &MeshConfigMap,
+    namespaces: &Namespaces,
+    updates: &mpsc::Sender<Update>,
+    tasks: &mut JoinSet<()>,
+) -> Vec<SourceId> {
+    let mut start = Start { client, updates, tasks, ids: Vec::new() };
+    start.core::<Service>(Kind::Service);
+    start.core::<EndpointSlice>(Kind::EndpointSlice);
+    start.core::<Pod>(Kind::Pod);
+    start.core::<Node>(Kind::Node);
+    start.istio::<networking::virtual_service::VirtualServiceSpec>(Kind::VirtualService);
+    start.istio::<networking::destination_rule::DestinationRuleSpec>(Kind::DestinationRule);
+    start.istio::<networking::gateway::GatewaySpec>(Kind::Gateway);
+    start.istio::<networking::service_entry::ServiceEntrySpec>(Kind::ServiceEntry);
+    start.istio::<networking::workload_entry::WorkloadEntrySpec>(Kind::WorkloadEntry);
+    start.istio::<networking::sidecar::SidecarSpec>(Kind::Sidecar);
+    start.mesh_config(config_map);
+    let known = namespaces.clone();
+    start.watch(Kind::Namespace, Api::<Namespace>::all(client.clone()), listing(), move |namespace| {
+        known.set(namespace);
+        Taken::Ignore
+    });
+    start.ids
+}
+
+fn listing() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE).any_semantic()
+}
+
+struct Start<'a> {
+    client: &'a Client,
+    updates: &'a mpsc::Sender<Update>,
+    tasks: &'a mut JoinSet<()>,
+    ids: Vec<SourceId>,
+}
+
+impl Start<'_> {
+    /// A kind that every Kubernetes has.
+    fn core<K>(&mut self, id: SourceId)
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        Resource: From<K>,
+    {
+        let api = Api::<K>::all(self.client.clone());
+        self.watch(id, api, listing(), |object| Taken::Upsert(Box::new(Resource::from(object))));
+    }
+
+    /// One of Istio's kinds, in whichever version the API serves.
+    fn istio<S: lateen_api::Kind>(&mut self, id: SourceId)
+    where
+        Resource: From<lateen_api::Object<S>>,
+    {
+        let api =
+            |version: &&str| Api::<Observed<S>>::all_with(self.client.clone(), &api_resource::<S>(version));
+        let watch =
+            Watch { id, apis: S::VERSIONS.iter().map(api).collect(), config: listing(), optional: true };
+        self.spawn(watch, move |observed| match observed.object {
+            Ok(object) => Taken::Upsert(Box::new(Resource::from(object))),
+            Err(errors) => {
+                let meta = &observed.metadata;
+                tracing::warn!(
+                    kind = %id,
+                    namespace = meta.namespace.as_deref().unwrap_or_default(),
+                    name = meta.name.as_deref().unwrap_or_default(),
+                    errors = lateen_api::object::join(&errors),
+                    "resource cannot be read; the last good one stays"
+                );
+                Taken::Keep
+            }
+        });
+    }
+
+    fn mesh_config(&mut self, map: &MeshConfigMap) {
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), &map.namespace);
+        let config = listing().fields(&format!("metadata.name={}", map.name));
+        let (name, domain) = (map.name.clone(), map.domain.clone());
+        self.watch(Kind::MeshConfig, api, config, move |found| {
+            // An API may not know the field selector.
+            if found.metadata.name.as_deref() == Some(&*name) {
+                mesh_config::take(&found, &domain)
+            } else {
+                Taken::Ignore
+            }
+        });
+    }
+
+    fn watch<K>(
+        &mut self,
+        id: SourceId,
+        api: Api<K>,
+        config: watcher::Config,
+        take: impl Fn(K) -> Taken + Send + Sync + 'static,
+    ) where
+        K: kube::Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        self.spawn(Watch { id, apis: vec![api], config, optional: false }, take);
+    }
+
+    fn spawn<K>(&mut self, watch: Watch<K>, take: impl Fn(K) -> Taken + Send + Sync + 'static)
+    where
+        K: kube::Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        self.ids.push(watch.id);
+        self.tasks.spawn(watch.run(self.updates.clone(), take));
+    }
+}

@@ -1,0 +1,126 @@
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use lateen_api::Report;
+use lateen_api::object::join;
+use lateen_api::wire::field::Field;
+use lateen_mesh::{Resource, Settings, Visibility};
+use serde_json::{Map, Value};
+
+use super::watch::Taken;
+
+/// Reads MeshConfig out of Istio's ConfigMap (`data.mesh`, YAML).
+///
+/// A ConfigMap that cannot be read leaves the settings as they were.
+pub(super) fn take(map: &ConfigMap, domain: &str) -> Taken {
+    let name = map.metadata.name.as_deref().unwrap_or_default();
+    let text = map.data.as_ref().and_then(|data| data.get("mesh")).map_or("", String::as_str);
+    match read(text, domain) {
+        Ok(settings) => Taken::Upsert(Box::new(Resource::from(settings))),
+        Err(reason) => {
+            tracing::warn!(
+                config_map = name,
+                field = "data.mesh",
+                reason,
+                "mesh configuration refused; the last one stays"
+            );
+            Taken::Keep
+        }
+    }
+}
+
+/// The settings that the mesh reads. Fields of MeshConfig that concern others (the injector, certificates,
+/// telemetry) are not looked at here.
+fn read(text: &str, domain: &str) -> Result<Settings, String> {
+    let mut settings = Settings { domain: domain.into(), ..Settings::default() };
+    if text.trim().is_empty() {
+        return Ok(settings);
+    }
+    let value: Value = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+    let Value::Object(mut fields) = value else { return Err("it must be a mapping".into()) };
+    let mut report = Report::default();
+    let log = |text: Option<String>| text.filter(|t| !t.is_empty()).map(Arc::<str>::from);
+    settings.access_log_file = log(take_field(&mut fields, "accessLogFile", &mut report));
+    settings.access_log_format = log(take_field(&mut fields, "accessLogFormat", &mut report));
+    let encoding: Option<String> = take_field(&mut fields, "accessLogEncoding", &mut report);
+    settings.access_log_json = encoding.as_deref() == Some("JSON");
+    if let Some(namespace) = take_field::<String>(&mut fields, "rootNamespace", &mut report) {
+        settings.root_namespace = namespace.into();
+    }
+    let mode =
+        fields.get("outboundTrafficPolicy").and_then(|policy| policy.get("mode")).and_then(Value::as_str);
+    settings.allow_any = match mode {
+        None | Some("ALLOW_ANY") => true,
+        Some("REGISTRY_ONLY") => false,
+        Some(other) => {
+            report.error_at(
+                "outboundTrafficPolicy.mode",
+                format!("{other:?} is neither ALLOW_ANY nor REGISTRY_ONLY"),
+            );
+            true
+        }
+    };
+    for (name, place) in [
+        ("connectTimeout", &mut settings.connect_timeout),
+        ("dnsRefreshRate", &mut settings.dns_refresh_rate),
+        ("protocolDetectionTimeout", &mut settings.detection_timeout),
+    ] {
+        *place = take_field(&mut fields, name, &mut report).unwrap_or(*place);
+    }
+    settings.default_retries = take_field(&mut fields, "defaultHttpRetryPolicy", &mut report);
+    for (name, place) in [
+        ("defaultServiceExportTo", &mut settings.default_service_export),
+        ("defaultVirtualServiceExportTo", &mut settings.default_virtual_service_export),
+        ("defaultDestinationRuleExportTo", &mut settings.default_destination_rule_export),
+    ] {
+        let list: Vec<String> = take_field(&mut fields, name, &mut report).unwrap_or_default();
+        if list == ["."] {
+            *place = Visibility::own();
+        } else if let Some(visibility) = Visibility::parse(&list, &settings.root_namespace) {
+            *place = visibility;
+        }
+    }
+    if report.errors.is_empty() { Ok(settings) } else { Err(join(&report.errors)) }
+}
+
+fn take_field<T: Field>(fields: &mut Map<String, Value>, name: &str, report: &mut Report) -> Option<T> {
+    let value = fields.remove(name).filter(|value| !value.is_null())?;
+    report.field(name, |report| T::decode(value, report))
+}
+
+#[cfg(test)]
+mod tests {
+    use lateen_api::Duration;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_read_from_yaml_and_the_rest_is_left_alone() {
+        let text = "accessLogFile: /dev/stdout\noutboundTrafficPolicy:\n  mode: REGISTRY_ONLY\nconnectTimeout: 3s\n\
+                    rootNamespace: mesh\ndefaultServiceExportTo: ['.']\ndefaultConfig:\n  concurrency: 1\n";
+        let settings = read(text, "cluster.test").unwrap();
+        assert_eq!(settings.access_log_file.as_deref(), Some("/dev/stdout"));
+        assert!(!settings.allow_any);
+        assert_eq!(settings.connect_timeout, Duration::from_secs(3));
+        assert_eq!((&*settings.root_namespace, &*settings.domain), ("mesh", "cluster.test"));
+        assert_eq!(settings.default_service_export, Visibility::own());
+    }
+
+    #[test]
+    fn no_text_means_the_defaults() {
+        assert_eq!(read("", "cluster.local").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (text, field) in [
+            ("connectTimeout: soon", "connectTimeout"),
+            ("outboundTrafficPolicy: {mode: SOME}", "outboundTrafficPolicy.mode"),
+            ("- a", "mapping"),
+            ("a: [", ""),
+        ] {
+            let error = read(text, "cluster.local").unwrap_err();
+            assert!(error.contains(field), "{error}");
+        }
+    }
+}

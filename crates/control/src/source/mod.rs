@@ -1,0 +1,41 @@
+//! Where the mesh's objects come from: the Kubernetes API, or memory in tests and benchmarks.
+
+mod kubernetes;
+mod mesh_config;
+mod observed;
+mod watch;
+
+pub use kubernetes::{MeshConfigMap, Namespaces, kubernetes};
+
+use lateen_mesh::{ConfigKey, Kind, Resource};
+
+/// Names a source: the kind that it delivers.
+pub type SourceId = Kind;
+
+/// One step that a source reports.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// An object is new or changed.
+    Upsert(Resource),
+    /// An object is gone.
+    Remove(ConfigKey),
+    /// The source has delivered everything that there was when it started.
+    Listed(SourceId),
+}
+
+/// The kind of an object.
+pub fn kind_of(resource: &Resource) -> Kind {
+    match resource {
+        Resource::Service(_) => Kind::Service,
+        Resource::EndpointSlice(_) => Kind::EndpointSlice,
+        Resource::Pod(_) => Kind::Pod,
+        Resource::Node(_) => Kind::Node,
+        Resource::VirtualService(_) => Kind::VirtualService,
+        Resource::DestinationRule(_) => Kind::DestinationRule,
+        Resource::Gateway(_) => Kind::Gateway,
+        Resource::ServiceEntry(_) => Kind::ServiceEntry,
+        Resource::WorkloadEntry(_) => Kind::WorkloadEntry,
+        Resource::Sidecar(_) => Kind::Sidecar,
+        Resource::Settings(_) => Kind::MeshConfig,
+    }
+}

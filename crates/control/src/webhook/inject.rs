@@ -1,0 +1,75 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+use lateen_inject::{InjectConfig, Target, admission_patch};
+
+use super::review::{Answer, Request};
+use crate::metrics::{Injection, Metrics};
+use crate::source::Namespaces;
+
+/// How long to wait for the API's word on a namespace before the last known labels decide.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Injects sidecars into pods that are being created.
+#[derive(Clone)]
+pub struct Injector {
+    /// How pods are injected.
+    pub config: InjectConfig,
+    /// The last known labels of namespaces.
+    pub namespaces: Namespaces,
+    /// The API to ask for a namespace's labels now: a watch may be a moment behind.
+    pub client: Option<Client>,
+}
+
+impl Injector {
+    pub(super) async fn inject(&self, request: &Request, metrics: &Metrics) -> Answer {
+        let namespace = match (request.namespace.as_str(), request.object.pointer("/metadata/namespace")) {
+            ("", Some(namespace)) => namespace.as_str().unwrap_or_default(),
+            (namespace, _) => namespace,
+        };
+        let labels = self.labels(namespace).await;
+        let target = Target { namespace, namespace_labels: Some(&labels) };
+        let name = request
+            .object
+            .pointer("/metadata/name")
+            .or_else(|| request.object.pointer("/metadata/generateName"));
+        let pod = name.and_then(|name| name.as_str()).unwrap_or_default();
+        let (decision, patch) = match admission_patch(&request.object, &target, &self.config) {
+            Ok(done) => done,
+            Err(error) => {
+                metrics.on_injection(Injection::Failed);
+                tracing::warn!(namespace, pod, %error, "cannot inject the sidecar");
+                return Answer::refuse(format!("cannot inject the sidecar: {error}"), 400, Vec::new());
+            }
+        };
+        tracing::info!(namespace, pod, injected = decision.inject, reason = decision.reason, "injection");
+        let Some(patch) = patch else {
+            metrics.on_injection(Injection::Skipped);
+            return Answer::allow();
+        };
+        match Answer::patch(&patch) {
+            Ok(answer) => {
+                metrics.on_injection(Injection::Injected);
+                answer
+            }
+            Err(error) => {
+                metrics.on_injection(Injection::Failed);
+                Answer::refuse(format!("cannot write the patch: {error}"), 400, Vec::new())
+            }
+        }
+    }
+
+    async fn labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        if let Some(client) = &self.client {
+            let api: Api<Namespace> = Api::all(client.clone());
+            match tokio::time::timeout(PATIENCE, api.get_opt(namespace)).await {
+                Ok(Ok(found)) => return found.and_then(|n| n.metadata.labels).unwrap_or_default(),
+                Ok(Err(error)) => tracing::debug!(namespace, %error, "cannot read the namespace"),
+                Err(_) => tracing::debug!(namespace, "the API does not answer"),
+            }
+        }
+        self.namespaces.labels(namespace).unwrap_or_default()
+    }
+}

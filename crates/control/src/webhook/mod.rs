@@ -1,0 +1,11 @@
+//! The admission webhooks: injection and validation, over HTTPS.
+
+mod bundle;
+mod inject;
+mod review;
+mod server;
+mod validate;
+
+pub use bundle::keep_patched;
+pub use inject::Injector;
+pub use server::{Webhooks, certificate, serve};

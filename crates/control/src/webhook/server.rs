@@ -1,0 +1,136 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use bytes::Bytes;
+use http::StatusCode;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use lateen_identity::{Authority, IdentityError, Leaf, LeafRequest};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::inject::Injector;
+use super::review::{Answer, Request, read, write};
+use super::validate::validate;
+use crate::metrics::Metrics;
+
+/// A review holds an object twice at most, and an object has at most 1.5 MiB (etcd's limit).
+const MAX_BODY: usize = 8 << 20;
+
+/// Connections that may be open at once: the API server needs few.
+const MAX_CONNECTIONS: usize = 512;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The serving certificate is made at each start, so it need not be renewed within a process's life.
+const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Webhooks {
+    /// Injects pods.
+    pub injector: Arc<Injector>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The serving certificate for the names by which the API server calls `istiod` in a namespace.
+///
+/// # Errors
+/// When a name cannot stand in a certificate.
+pub fn certificate(authority: &Authority, namespace: &str, domain: &str) -> Result<Leaf, IdentityError> {
+    let names = [
+        format!("istiod.{namespace}.svc"),
+        format!("istiod.{namespace}"),
+        format!("istiod.{namespace}.svc.{domain}"),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+    ];
+    authority.issue(&LeafRequest::server(names.iter().map(String::as_str), LIFETIME))
+}
+
+/// Serves the webhooks until `shutdown`.
+pub async fn serve(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    webhooks: Webhooks,
+    shutdown: CancellationToken,
+) {
+    let router = Router::new()
+        .route("/inject", post(inject))
+        .route("/inject/{*environment}", post(inject))
+        .route("/validate", post(validation))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(webhooks);
+    let tracker = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) if tracker.len() < MAX_CONNECTIONS => {
+                tracker.spawn(connection(stream, acceptor.clone(), router.clone(), shutdown.clone()));
+            }
+            Ok((_, peer)) => {
+                tracing::warn!(%peer, limit = MAX_CONNECTIONS, "too many webhook connections; closed")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept webhook connections");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tracker.close();
+    tracker.wait().await;
+}
+
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, shutdown: CancellationToken) {
+    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "webhook TLS handshake failed"),
+        Err(_) => return tracing::debug!("webhook TLS handshake took too long"),
+    };
+    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut served = std::pin::pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = shutdown.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            tokio::time::timeout(Duration::from_secs(2), served).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "webhook connection ended");
+    }
+}
+
+async fn inject(State(webhooks): State<Webhooks>, body: Bytes) -> Response {
+    let (version, request) = match read(&body) {
+        Ok(read) => read,
+        Err(reason) => return (StatusCode::BAD_REQUEST, reason).into_response(),
+    };
+    let answer = webhooks.injector.inject(&request, &webhooks.metrics).await;
+    reply(&version, request, answer)
+}
+
+async fn validation(State(webhooks): State<Webhooks>, body: Bytes) -> Response {
+    let (version, request) = match read(&body) {
+        Ok(read) => read,
+        Err(reason) => return (StatusCode::BAD_REQUEST, reason).into_response(),
+    };
+    let answer = validate(&request, &webhooks.metrics);
+    reply(&version, request, answer)
+}
+
+fn reply(version: &str, request: Request, answer: Answer) -> Response {
+    Json(write(version, request.uid, answer)).into_response()
+}
