@@ -9,12 +9,22 @@ use crate::wire::report::{FieldError, Report};
 macro_rules! with_kinds {
     ($call:ident) => {
         $call! {
+            crate::authentication::MeshPolicySpec,
+            crate::authentication::PolicySpec,
+            crate::extensions::WasmPluginSpec,
             crate::networking::destination_rule::DestinationRuleSpec,
+            crate::networking::envoy_filter::EnvoyFilterSpec,
             crate::networking::gateway::GatewaySpec,
+            crate::networking::proxy_config::ProxyConfigSpec,
             crate::networking::service_entry::ServiceEntrySpec,
             crate::networking::sidecar::SidecarSpec,
             crate::networking::virtual_service::VirtualServiceSpec,
             crate::networking::workload_entry::WorkloadEntrySpec,
+            crate::networking::workload_group::WorkloadGroupSpec,
+            crate::security::authorization_policy::AuthorizationPolicySpec,
+            crate::security::peer_authentication::PeerAuthenticationSpec,
+            crate::security::request_authentication::RequestAuthenticationSpec,
+            crate::telemetry::TelemetrySpec,
         }
     };
 }

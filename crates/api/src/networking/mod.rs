@@ -1,13 +1,16 @@
 //! The group `networking.istio.io`.
 
 pub mod destination_rule;
+pub mod envoy_filter;
 pub mod gateway;
+pub mod proxy_config;
 pub mod service_entry;
 pub mod sidecar;
 pub mod traffic_policy;
 pub mod virtual_service;
 pub mod virtual_service_http;
 pub mod workload_entry;
+pub mod workload_group;
 
 /// The group's name.
 pub const GROUP: &str = "networking.istio.io";

@@ -5,7 +5,7 @@ use kube::core::NamespaceResourceScope;
 
 use super::gateway::ServerTlsSettings;
 use super::service_entry::WorkloadSelector;
-use super::traffic_policy::ConnectionPoolSettings;
+use super::traffic_policy::{ClientTlsSettings, ConnectionPoolSettings};
 use super::virtual_service::Destination;
 use super::{CATEGORIES, GROUP, VERSIONS};
 use crate::object::{AGE, Kind, Object};
@@ -111,6 +111,8 @@ message! {
         mode: Option<OutboundTrafficMode>,
         /// Where it is sent instead.
         egress_proxy: Option<Destination>,
+        /// How connections are secured; mode ALLOW_ANY_DYNAMIC_DNS only.
+        tls: Option<ClientTlsSettings>,
     }
 }
 
@@ -121,5 +123,7 @@ enumeration! {
         RegistryOnly = 0 "REGISTRY_ONLY",
         /// It is let through.
         AllowAny = 1 "ALLOW_ANY",
+        /// It is let through, to the address that the requested name resolves to.
+        AllowAnyDynamicDns = 2 "ALLOW_ANY_DYNAMIC_DNS",
     }
 }

@@ -177,6 +177,18 @@ message! {
         path: String,
         /// How long it lives when it is made here; 0 means for the session. Without it no cookie is made.
         ttl: Option<Duration>,
+        /// What else is set with it (`SameSite`, `Secure`...).
+        attributes: Vec<CookieAttribute>,
+    }
+}
+
+message! {
+    /// An attribute of a cookie.
+    pub struct CookieAttribute {
+        /// Its name.
+        name: String,
+        /// Its value; attributes such as `Secure` have none.
+        value: String,
     }
 }
 
