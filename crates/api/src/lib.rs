@@ -7,6 +7,7 @@ pub mod authentication;
 pub mod catalog;
 pub mod crd;
 pub mod extensions;
+pub mod mesh_config;
 pub mod networking;
 pub mod object;
 pub mod security;
@@ -23,6 +24,7 @@ pub use wire::report::{FieldError, Report};
 
 pub use authentication::{MeshPolicy, Policy};
 pub use extensions::WasmPlugin;
+pub use mesh_config::MeshConfig;
 pub use networking::destination_rule::DestinationRule;
 pub use networking::envoy_filter::EnvoyFilter;
 pub use networking::gateway::Gateway;
