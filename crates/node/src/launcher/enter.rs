@@ -11,7 +11,9 @@ use super::spec::{EnterSpec, StartSpec};
 
 /// Joins the pod's network, makes a mount and host-name namespace of the container's own, and moves to its root.
 pub(crate) fn start(spec: &StartSpec) -> Result<()> {
-    for (path, kind) in [(&spec.namespaces.net, CloneFlags::CLONE_NEWNET), (&spec.namespaces.ipc, CloneFlags::CLONE_NEWIPC)] {
+    for (path, kind) in
+        [(&spec.namespaces.net, CloneFlags::CLONE_NEWNET), (&spec.namespaces.ipc, CloneFlags::CLONE_NEWIPC)]
+    {
         if let Some(path) = path {
             join(path, kind)?;
         }

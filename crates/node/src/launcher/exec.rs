@@ -23,15 +23,18 @@ pub(crate) fn exec(program: &Program) -> Result<Infallible> {
     } else {
         std::env::set_current_dir("/").context("/")?;
     }
-    let path = program.env.iter().rev().find(|(key, _)| key == "PATH").map_or(DEFAULT_PATH, |(_, value)| value);
+    let path =
+        program.env.iter().rev().find(|(key, _)| key == "PATH").map_or(DEFAULT_PATH, |(_, value)| value);
     let Some(found) = find(name, path) else { bail!("exec: {name:?}: executable file not found in $PATH") };
     drop_privileges(program)?;
     // After the change of user, which clears it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("tie the container to the node")?;
     let text = |s: &str| CString::new(s).with_context(|| format!("{s:?} holds a NUL byte"));
     let argv: Vec<CString> = program.argv.iter().map(|a| text(a)).collect::<Result<_>>()?;
-    let env: Vec<CString> = program.env.iter().map(|(k, v)| text(&format!("{k}={v}"))).collect::<Result<_>>()?;
-    let file = CString::new(found.as_os_str().as_encoded_bytes()).context("the program's path holds a NUL byte")?;
+    let env: Vec<CString> =
+        program.env.iter().map(|(k, v)| text(&format!("{k}={v}"))).collect::<Result<_>>()?;
+    let file =
+        CString::new(found.as_os_str().as_encoded_bytes()).context("the program's path holds a NUL byte")?;
     execve(&file, &argv, &env).with_context(|| format!("exec: {:?}", found.display()))
 }
 

@@ -80,8 +80,8 @@ fn stdio(stdio: &Stdio) -> Result<()> {
         }
         Stdio::Terminal(path) => {
             // Without O_NOCTTY the session's first terminal becomes its controlling one.
-            let terminal: OwnedFd =
-                open(path.as_str(), OFlag::O_RDWR, Mode::empty()).with_context(|| format!("terminal {path}"))?;
+            let terminal: OwnedFd = open(path.as_str(), OFlag::O_RDWR, Mode::empty())
+                .with_context(|| format!("terminal {path}"))?;
             nix::unistd::dup2_stdin(&terminal)?;
             nix::unistd::dup2_stdout(&terminal)?;
             nix::unistd::dup2_stderr(&terminal)?;

@@ -92,7 +92,8 @@ fn read_only(target: &Path) -> Result<()> {
 /// Builds the root and makes it the root of this process.
 pub(crate) fn build(spec: &RootSpec) -> Result<()> {
     let root = &spec.scratch;
-    mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755")).context("mount the new root")?;
+    mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))
+        .context("mount the new root")?;
     let host = root.join(HOST.trim_start_matches('/'));
     fs::create_dir_all(&host)?;
     bind(&spec.host, &host)?;

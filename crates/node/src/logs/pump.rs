@@ -34,7 +34,8 @@ pub(crate) async fn pump(
         let partial = !text.ends_with(b"\n");
         let whole = text.strip_suffix(b"\n").unwrap_or(text);
         let lines: Vec<&[u8]> = whole.split(|b| *b == b'\n').collect();
-        if let Err(error) = log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, &lines, partial) {
+        if let Err(error) = log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, &lines, partial)
+        {
             tracing::warn!(%error, "a container's output is lost");
         }
     }

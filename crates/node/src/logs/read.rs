@@ -62,7 +62,8 @@ pub(crate) async fn follow(
 fn read_on(file: &mut File, path: &Path, pending: &mut Vec<u8>) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     file.read_to_end(pending)?;
-    let replaced = std::fs::metadata(path).is_ok_and(|now| file.metadata().is_ok_and(|then| then.ino() != now.ino()));
+    let replaced =
+        std::fs::metadata(path).is_ok_and(|now| file.metadata().is_ok_and(|then| then.ino() != now.ino()));
     if replaced {
         *file = File::open(path)?;
         file.seek(SeekFrom::Start(0))?;
@@ -85,7 +86,10 @@ fn select(records: &[u8], options: &LogOptions) -> Vec<u8> {
     let mut lines: Vec<(&[u8], bool, &[u8])> = records.split(|b| *b == b'\n').filter_map(parse).collect();
     if let Some(since) = options.since {
         lines.retain(|(time, ..)| {
-            std::str::from_utf8(time).ok().and_then(|t| t.parse::<Timestamp>().ok()).is_none_or(|t| t >= since)
+            std::str::from_utf8(time)
+                .ok()
+                .and_then(|t| t.parse::<Timestamp>().ok())
+                .is_none_or(|t| t >= since)
         });
     }
     if let Some(tail) = options.tail_lines {
@@ -143,7 +147,10 @@ mod tests {
     fn tail_and_since_select_whole_lines() {
         assert_eq!(text(LogOptions { tail_lines: Some(2), ..Default::default() }), "two\nthree and more\n");
         assert_eq!(text(LogOptions { tail_lines: Some(0), ..Default::default() }), "");
-        assert_eq!(text(LogOptions { tail_lines: Some(9), ..Default::default() }), "one\ntwo\nthree and more\n");
+        assert_eq!(
+            text(LogOptions { tail_lines: Some(9), ..Default::default() }),
+            "one\ntwo\nthree and more\n"
+        );
         let since = Some("2026-01-01T00:00:02Z".parse().unwrap());
         assert_eq!(text(LogOptions { since, ..Default::default() }), "three and more\n");
     }

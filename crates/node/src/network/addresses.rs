@@ -27,7 +27,8 @@ impl Addresses {
     pub fn allocate(&self, before: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let network = u32::from(POD_NETWORK.0);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = before.map(|a| u32::from(a).wrapping_sub(network)).filter(|o| (FIRST..=LAST).contains(o));
+        let before =
+            before.map(|a| u32::from(a).wrapping_sub(network)).filter(|o| (FIRST..=LAST).contains(o));
         if let Some(offset) = before
             && state.used.insert(offset)
         {

@@ -26,7 +26,12 @@ impl Bridge {
         tokio::spawn(connection);
         let loopback = LinkUnspec::new_with_index(1).up().build();
         handle.link().set(loopback).execute().await.context("raise lo")?;
-        handle.link().add(LinkBridge::new(BRIDGE).up().build()).execute().await.context("make the bridge lateen0")?;
+        handle
+            .link()
+            .add(LinkBridge::new(BRIDGE).up().build())
+            .execute()
+            .await
+            .context("make the bridge lateen0")?;
         let index = super::pod::index_of(&handle, BRIDGE).await?;
         for (address, prefix) in [(NODE_IP, POD_NETWORK.1), (API_IP, 32), (DNS_IP, 32)] {
             let add = handle.address().add(index, IpAddr::V4(address), prefix);

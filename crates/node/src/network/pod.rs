@@ -77,20 +77,23 @@ impl PodNetwork {
 
 fn enter_new() -> Result<(File, File)> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC).context("make the pod's namespaces")?;
-    let open = |name: &str| File::open(format!("/proc/thread-self/ns/{name}")).context("hold the pod's namespaces");
+    let open =
+        |name: &str| File::open(format!("/proc/thread-self/ns/{name}")).context("hold the pod's namespaces");
     Ok((open("net")?, open("ipc")?))
 }
 
 /// Makes the pair of interfaces, one end on the bridge and one in the pod.
 async fn join(bridge: &Bridge, net: &File, ip: Ipv4Addr) -> Result<()> {
     let [_, _, high, low] = ip.octets();
-    let peer = LinkMessageBuilder::<LinkUnspec>::default().name(INTERFACE).setns_by_fd(net.as_raw_fd()).build();
-    let mut link = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(rtnetlink::packet_route::link::InfoKind::Veth)
-        .name(format!("veth{high:02x}{low:02x}"))
-        .controller(bridge.index)
-        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-        .up()
-        .build();
+    let peer =
+        LinkMessageBuilder::<LinkUnspec>::default().name(INTERFACE).setns_by_fd(net.as_raw_fd()).build();
+    let mut link =
+        LinkMessageBuilder::<LinkVeth>::new_with_info_kind(rtnetlink::packet_route::link::InfoKind::Veth)
+            .name(format!("veth{high:02x}{low:02x}"))
+            .controller(bridge.index)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .up()
+            .build();
     link.attributes.retain(|a| !matches!(a, LinkAttribute::NetNsFd(_)));
     bridge.handle.link().add(link).execute().await.context("make the pod's interface")
 }
@@ -107,7 +110,12 @@ fn configure(ip: Ipv4Addr) -> Result<()> {
         let up = |index| LinkUnspec::new_with_index(index).up().build();
         handle.link().set(up(1)).execute().await.context("raise the pod's lo")?;
         let index = index_of(&handle, INTERFACE).await?;
-        handle.address().add(index, IpAddr::V4(ip), 32).execute().await.context("give the pod its address")?;
+        handle
+            .address()
+            .add(index, IpAddr::V4(ip), 32)
+            .execute()
+            .await
+            .context("give the pod its address")?;
         handle.link().set(up(index)).execute().await.context("raise the pod's eth0")?;
         let gateway = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(NODE_IP, 32)

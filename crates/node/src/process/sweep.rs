@@ -21,7 +21,9 @@ impl MountNamespace {
 pub(crate) fn sweep(namespace: &MountNamespace) {
     let Ok(processes) = fs::read_dir("/proc") else { return };
     for process in processes.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         if MountNamespace::of(pid).as_ref() == Some(namespace) {
             // It may end on its own in between.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);

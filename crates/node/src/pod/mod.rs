@@ -1,0 +1,25 @@
+//! The life of one pod: a specification in, states out. Nothing here knows the API server.
+
+mod command;
+mod container;
+mod context;
+mod downward;
+mod env;
+mod hooks;
+mod kill;
+mod objects;
+mod probe;
+mod probe_run;
+mod quantity;
+mod record;
+mod sandbox;
+mod status;
+mod volume_files;
+mod volumes;
+mod worker;
+
+pub(crate) use context::{Dirs, PodContext, Runtime};
+pub(crate) use objects::{Objects, Severity, Token};
+pub(crate) use record::{Live, Record, State};
+pub(crate) use status::{Facts, pod_status};
+pub(crate) use worker::{PodHandle, start};
