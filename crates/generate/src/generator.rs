@@ -1,9 +1,15 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use lateen_mesh::{Changes, Mesh};
-use lateen_xds::TypeUrl;
+use lateen_mesh::{Changes, Labels, Mesh, Scope, Services, Settings, Sidecars, Workload};
+use lateen_xds::{Encoded, TypeUrl};
 
-use crate::{Proxy, ProxyResources, ResourceSet};
+use crate::cache::Cache;
+use crate::delta::slot;
+use crate::proxy::ProxyKind;
+use crate::resources::ResourceList;
+use crate::view::{ScopeKey, View};
+use crate::{Proxy, ProxyResources, ResourceSet, build, cluster, listener};
 
 /// Turns snapshots into resources, and remembers what it encoded.
 ///
@@ -12,12 +18,43 @@ use crate::{Proxy, ProxyResources, ResourceSet};
 #[derive(Debug)]
 pub struct Generator {
     mesh: Arc<Mesh>,
+    cache: Cache,
+    scopes: HashMap<ScopeKey, ScopeState>,
+    own: HashMap<Arc<str>, OwnState>,
+    nothing: Arc<ResourceSet>,
 }
+
+/// What was worked out for a scope.
+#[derive(Debug)]
+struct ScopeState {
+    /// The snapshot's version for which `set` is right; older than the present one means that it is stale.
+    version: u64,
+    scope: Arc<Scope>,
+    set: Arc<ResourceSet>,
+    /// The last snapshot at which a proxy asked.
+    used: u64,
+}
+
+/// What was worked out for one sidecar alone, and from what.
+#[derive(Debug)]
+struct OwnState {
+    services: Arc<Services>,
+    settings: Arc<Settings>,
+    sidecars: Arc<Sidecars>,
+    workload: Option<Arc<Workload>>,
+    labels: Labels,
+    set: Arc<ResourceSet>,
+    used: u64,
+}
+
+/// For how many snapshots what nobody asks for is kept.
+const KEPT_UNUSED: u64 = 16;
 
 impl Generator {
     /// A generator at its first snapshot.
     pub fn new(mesh: Arc<Mesh>) -> Self {
-        Generator { mesh }
+        let nothing = ResourceSet::new(TypeUrl::ALL.map(|_| Arc::from(Vec::new())));
+        Generator { mesh, cache: Cache::default(), scopes: HashMap::new(), own: HashMap::new(), nothing }
     }
 
     /// The snapshot that resources are made from.
@@ -27,15 +64,143 @@ impl Generator {
 
     /// Moves to the next snapshot. `changes` must describe the whole way from the present one.
     pub fn step(&mut self, mesh: Arc<Mesh>, changes: &Changes) {
-        let _ = changes;
-        self.mesh = mesh;
+        let before = std::mem::replace(&mut self.mesh, mesh).version;
+        let now = self.mesh.version;
+        self.scopes.retain(|_, state| state.used + KEPT_UNUSED >= now);
+        self.own.retain(|_, state| state.used + KEPT_UNUSED >= now);
+        if changes.config {
+            return;
+        }
+        for (key, state) in self.scopes.iter_mut().filter(|(_, state)| state.version == before) {
+            let view = View { mesh: &self.mesh, scope: &state.scope, key };
+            if let Some(set) = build::with_endpoints(&view, &mut self.cache, &state.set, changes) {
+                state.set = set;
+                state.version = now;
+            }
+        }
+        self.cache.sweep();
     }
 
     /// Everything that a proxy may see at the present snapshot. Keep the answer: the next one is compared with it
     /// by [`ProxyResources::diff`].
     pub fn resources(&mut self, proxy: &Proxy) -> ProxyResources {
-        let _ = proxy;
-        let empty = ResourceSet::new(TypeUrl::ALL.map(|_| Arc::from(Vec::new())));
-        ProxyResources { shared: empty.clone(), own: empty }
+        let workload = self.mesh.workload(&proxy.namespace, &proxy.name).cloned();
+        let shared = self.shared(self.scope_key(proxy, workload.as_deref()));
+        let own = match proxy.kind {
+            ProxyKind::Sidecar => self.own(proxy, workload),
+            ProxyKind::Gateway => self.nothing.clone(),
+        };
+        ProxyResources { shared, own }
     }
+
+    /// How many scopes and encoded units are held: what memory is spent on.
+    pub fn held(&self) -> (usize, usize) {
+        (self.scopes.len(), self.cache.len())
+    }
+
+    fn scope_key(&self, proxy: &Proxy, workload: Option<&Workload>) -> ScopeKey {
+        let mesh = &self.mesh;
+        let sidecar = mesh.sidecars.of_workload(&proxy.namespace, &proxy.labels);
+        let is_gateway = proxy.kind == ProxyKind::Gateway;
+        let told_by = |key: &&String| {
+            mesh.virtual_services.source_labels.contains(*key)
+                || mesh.destination_rules.selector_labels.contains(*key)
+        };
+        let labels = proxy.labels.iter().filter(|(key, _)| is_gateway || told_by(key));
+        let ports = |proxy: &Proxy| {
+            let named = |name: &str| workload.and_then(|w| w.named_port(name));
+            let inbound = mesh.inbound(&proxy.namespace, &proxy.labels, named);
+            let mut ports: Vec<(u16, u16)> = inbound.iter().map(|i| (i.port.number, i.target)).collect();
+            ports.sort_unstable();
+            ports.dedup();
+            ports
+        };
+        ScopeKey {
+            kind: proxy.kind,
+            flavour: proxy.flavour,
+            interception: proxy.interception,
+            namespace: proxy.namespace.clone(),
+            sidecar: sidecar.filter(|_| !is_gateway).map(|s| (s.meta.namespace.clone(), s.meta.name.clone())),
+            labels: labels.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            ports: if is_gateway { ports(proxy) } else { Vec::new() },
+        }
+    }
+
+    fn shared(&mut self, key: ScopeKey) -> Arc<ResourceSet> {
+        let now = self.mesh.version;
+        if let Some(state) = self.scopes.get_mut(&key)
+            && state.version == now
+        {
+            state.used = now;
+            return state.set.clone();
+        }
+        let sidecar =
+            key.sidecar.as_ref().and_then(|(namespace, name)| self.mesh.sidecars.get(namespace, name));
+        let scope = Arc::new(Scope::new(&self.mesh, &key.namespace, sidecar));
+        let view = View { mesh: &self.mesh, scope: &scope, key: &key };
+        let lists = build::all(&view, &mut self.cache);
+        let set = keep_same(self.scopes.get(&key).map(|s| &s.set), lists);
+        self.scopes.insert(key, ScopeState { version: now, scope, set: set.clone(), used: now });
+        self.cache.sweep();
+        set
+    }
+
+    /// A sidecar's inbound listener and clusters: rebuilt only when something changed that they are made from.
+    fn own(&mut self, proxy: &Proxy, workload: Option<Arc<Workload>>) -> Arc<ResourceSet> {
+        let mesh = &self.mesh;
+        if let Some(state) = self.own.get_mut(&proxy.id)
+            && Arc::ptr_eq(&state.services, &mesh.services)
+            && Arc::ptr_eq(&state.settings, &mesh.settings)
+            && Arc::ptr_eq(&state.sidecars, &mesh.sidecars)
+            && state.workload.as_ref().map(Arc::as_ptr) == workload.as_ref().map(Arc::as_ptr)
+            && state.labels == proxy.labels
+        {
+            state.used = mesh.version;
+            return state.set.clone();
+        }
+        let named = |name: &str| workload.as_ref().and_then(|w| w.named_port(name));
+        let inbound = mesh.inbound(&proxy.namespace, &proxy.labels, named);
+        let ports = listener::inbound::by_port(&inbound);
+        let mut lists: [Vec<Arc<Encoded>>; TypeUrl::ALL.len()] = Default::default();
+        let clusters = cluster::inbound::clusters(&ports, &mesh.settings);
+        lists[slot(TypeUrl::Cluster)].extend(clusters.into_iter().map(Arc::new));
+        let listener = listener::inbound::listener(&ports, &mesh.settings, proxy.flavour, proxy.interception);
+        lists[slot(TypeUrl::Listener)].push(Arc::new(listener));
+        let set = keep_same(self.own.get(&proxy.id).map(|s| &s.set), lists.map(build::sorted));
+        let state = OwnState {
+            services: mesh.services.clone(),
+            settings: mesh.settings.clone(),
+            sidecars: mesh.sidecars.clone(),
+            workload,
+            labels: proxy.labels.clone(),
+            set: set.clone(),
+            used: mesh.version,
+        };
+        self.own.insert(proxy.id.clone(), state);
+        set
+    }
+}
+
+/// A set of these lists, with every list that has the same content as before taken from the old set; the old set
+/// itself where nothing differs.
+fn keep_same(
+    old: Option<&Arc<ResourceSet>>,
+    mut lists: [ResourceList; TypeUrl::ALL.len()],
+) -> Arc<ResourceSet> {
+    let Some(old) = old else { return ResourceSet::new(lists) };
+    let mut all_same = true;
+    for (at, type_url) in TypeUrl::ALL.into_iter().enumerate() {
+        let known = old.list(type_url);
+        if same(known, &lists[at]) {
+            lists[at] = known.clone();
+        } else {
+            all_same = false;
+        }
+    }
+    if all_same { old.clone() } else { ResourceSet::new(lists) }
+}
+
+fn same(a: &[Arc<Encoded>], b: &[Arc<Encoded>]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b) || (a.version == b.version && a.name == b.name))
 }

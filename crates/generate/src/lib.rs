@@ -4,10 +4,21 @@
 //! Sidecar, flavour, gateway labels) share one [`ResourceSet`], and a resource is encoded again only when something
 //! it depends on changed.
 
+mod build;
+mod cache;
+mod cluster;
 mod delta;
+mod endpoints;
+mod gateway;
 mod generator;
+mod listener;
+mod names;
+mod ordered;
+mod proto;
 mod proxy;
 mod resources;
+mod route;
+mod view;
 
 pub use delta::{Delta, Deltas};
 pub use generator::Generator;

@@ -41,6 +41,11 @@ impl Sidecars {
         index
     }
 
+    /// A Sidecar by its namespace and name.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Sidecar>> {
+        self.by_namespace.get(namespace)?.iter().find(|s| &*s.meta.name == name)
+    }
+
     /// The Sidecar for a workload: one of its namespace that selects it, else its namespace's without a selector,
     /// else the root namespace's without a selector. Of several the oldest.
     pub fn of_workload(&self, namespace: &str, labels: &Labels) -> Option<&Arc<Sidecar>> {

@@ -23,7 +23,11 @@ pub struct Encoded {
 impl Encoded {
     /// Encodes a message under its name.
     pub fn new(type_url: TypeUrl, name: impl Into<Arc<str>>, message: &impl Message) -> Self {
-        let body = Bytes::from(message.encode_to_vec());
+        Self::from_body(type_url, name, Bytes::from(message.encode_to_vec()))
+    }
+
+    /// A message that is encoded already.
+    pub fn from_body(type_url: TypeUrl, name: impl Into<Arc<str>>, body: Bytes) -> Self {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
         Encoded { type_url, name: name.into(), version: hasher.finish(), body }

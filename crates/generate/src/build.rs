@@ -1,0 +1,156 @@
+//! All resources of a scope, put together from units.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lateen_mesh::{Changes, Service};
+use lateen_xds::{Encoded, TypeUrl};
+
+use crate::cache::{Cache, Same, Unit, UnitKey};
+use crate::delta::slot;
+use crate::proxy::{Flavour, ProxyKind};
+use crate::resources::{ResourceList, ResourceSet};
+use crate::view::View;
+use crate::{cluster, endpoints, gateway, listener, route};
+
+/// A list for each type, in the order of [`TypeUrl::ALL`].
+pub(crate) type Lists = [Vec<Arc<Encoded>>; TypeUrl::ALL.len()];
+
+/// Everything that the proxies of a scope share.
+pub(crate) fn all(view: &View<'_>, cache: &mut Cache) -> [ResourceList; TypeUrl::ALL.len()] {
+    let mut lists = Lists::default();
+    let fixed = cluster::fixed(&view.mesh.settings).into_iter().map(Arc::new);
+    lists[slot(TypeUrl::Cluster)].extend(fixed);
+    for service in view.scope.services.values().filter(|s| s.external_name.is_none()) {
+        lists[slot(TypeUrl::Cluster)].extend_from_slice(&clusters(view, cache, service));
+        if let Some(unit) = load_assignments(view, cache, service) {
+            lists[slot(TypeUrl::Endpoints)].extend_from_slice(&unit);
+        }
+    }
+    match view.key.kind {
+        ProxyKind::Sidecar => sidecar(view, cache, &mut lists),
+        ProxyKind::Gateway => gateway(view, &mut lists),
+    }
+    lists.map(sorted)
+}
+
+fn clusters(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Unit {
+    let rule = view.rule(service);
+    let settings = &view.mesh.settings;
+    let key = UnitKey::Clusters {
+        service: Same(service.clone()),
+        rule: rule.cloned().map(Same),
+        settings: Same(settings.clone()),
+        kind: view.key.kind,
+    };
+    let make = || cluster::of_service(service, rule.map(|r| &**r), settings, view.key.kind);
+    cache.unit(key, make).clone()
+}
+
+fn load_assignments(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Option<Unit> {
+    if !endpoints::are_served(service, view.key.kind) {
+        return None;
+    }
+    let rule = view.rule(service);
+    let ready = view.mesh.endpoints(&service.id);
+    let key = UnitKey::Endpoints {
+        service: Same(service.clone()),
+        rule: rule.cloned().map(Same),
+        endpoints: Same(ready.clone()),
+        kind: view.key.kind,
+    };
+    let make = || endpoints::of_service(service, rule.map(|r| &**r), ready);
+    Some(cache.unit(key, make).clone())
+}
+
+fn sidecar(view: &View<'_>, cache: &mut Cache, lists: &mut Lists) {
+    lists[slot(TypeUrl::Listener)].push(Arc::new(listener::virtual_outbound::listener(view)));
+    let mut names = BTreeSet::new();
+    for egress in &view.scope.egress {
+        let rules = route::sidecar::Rules::of(egress);
+        let (listeners, http) = listener::outbound::listeners(view, cache, egress, rules.host_ports());
+        let first = |l: &Arc<Encoded>, names: &mut BTreeSet<Arc<str>>| names.insert(l.name.clone());
+        lists[slot(TypeUrl::Listener)].extend(listeners.into_iter().filter(|l| first(l, &mut names)));
+        for (port, services) in &http.by_port {
+            let hosts = route::sidecar::of_port(view, cache, &rules, *port, services);
+            push_routes(view, lists, &port.to_string(), hosts);
+        }
+        for (service, port) in &http.sniffed {
+            let host = route::sidecar::of_service(view, cache, &rules, *port, service);
+            push_routes(view, lists, &format!("{}:{port}", service.id.host), vec![host]);
+        }
+    }
+}
+
+fn push_routes(view: &View<'_>, lists: &mut Lists, name: &str, hosts: Vec<Arc<Encoded>>) {
+    let known = lists[slot(TypeUrl::Route)].iter().any(|r| &*r.name == name);
+    if known {
+        return;
+    }
+    let config = route::config::route_config(name, view.key.flavour, &hosts);
+    lists[slot(TypeUrl::Route)].push(Arc::new(config));
+    if view.key.flavour == Flavour::Lateen {
+        lists[slot(TypeUrl::VirtualHost)].extend(hosts);
+    }
+}
+
+fn gateway(view: &View<'_>, lists: &mut Lists) {
+    let servers = gateway::servers(view);
+    lists[slot(TypeUrl::Listener)].extend(listener::gateway::listeners(view, &servers));
+    let mut configs: BTreeMap<Arc<str>, route::gateway::GatewayRoutes> = BTreeMap::new();
+    for servers in servers.values() {
+        for routes in route::gateway::routes(view, servers) {
+            configs.entry(routes.config.name.clone()).or_insert(routes);
+        }
+    }
+    for routes in configs.into_values() {
+        lists[slot(TypeUrl::Route)].push(Arc::new(routes.config));
+        if view.key.flavour == Flavour::Lateen {
+            lists[slot(TypeUrl::VirtualHost)].extend(routes.hosts);
+        }
+    }
+}
+
+/// Sorts a list by name, and keeps one of each.
+pub(crate) fn sorted(mut list: Vec<Arc<Encoded>>) -> ResourceList {
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    list.dedup_by(|later, first| later.name == first.name);
+    list.into()
+}
+
+/// The set with the load assignments of changed services in place of the old ones; `None` when more than load
+/// assignments depend on the change, and everything is to be looked at.
+pub(crate) fn with_endpoints(
+    view: &View<'_>,
+    cache: &mut Cache,
+    old: &Arc<ResourceSet>,
+    changes: &Changes,
+) -> Option<Arc<ResourceSet>> {
+    let mut new: Vec<Arc<Encoded>> = Vec::new();
+    for id in &changes.endpoints {
+        let Some(service) = view.scope.service(&id.host).filter(|s| s.id == *id) else { continue };
+        if service.headless && view.key.kind == ProxyKind::Sidecar {
+            // Listeners stand on the addresses of a headless service's pods.
+            return None;
+        }
+        new.extend(load_assignments(view, cache, service).iter().flat_map(|unit| unit.iter().cloned()));
+    }
+    if view.key.kind == ProxyKind::Gateway && !changes.workloads.is_empty() {
+        return None;
+    }
+    if new.is_empty() {
+        return Some(old.clone());
+    }
+    let list = old.list(TypeUrl::Endpoints);
+    let mut patched: Vec<Arc<Encoded>> = list.to_vec();
+    for resource in new {
+        match patched.binary_search_by(|r| r.name.cmp(&resource.name)) {
+            Ok(at) => patched[at] = resource,
+            // The names depend on services and rules alone, which are the same.
+            Err(_) => return None,
+        }
+    }
+    let mut lists = TypeUrl::ALL.map(|t| old.list(t).clone());
+    lists[slot(TypeUrl::Endpoints)] = patched.into();
+    Some(ResourceSet::new(lists))
+}

@@ -1,0 +1,98 @@
+//! EDS: the load assignments of a service, one for each cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lateen_mesh::{DestinationRule, Endpoint, Endpoints, Locality, Resolution, Service, labels};
+use lateen_xds::pb::envoy::config::core::v3 as core;
+use lateen_xds::pb::envoy::config::endpoint::v3 as pb;
+use lateen_xds::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints};
+use lateen_xds::{Encoded, TypeUrl};
+
+use crate::names;
+use crate::proto::{address, istio_metadata, u32_value};
+use crate::proxy::ProxyKind;
+
+/// The cluster in which workloads are taken to be, until there are several.
+const CLUSTER: &str = "Kubernetes";
+
+/// Whether clients of this kind ask for the endpoints of a service.
+pub(crate) fn are_served(service: &Service, kind: ProxyKind) -> bool {
+    match service.resolution {
+        Resolution::Endpoints => true,
+        Resolution::Passthrough => kind == ProxyKind::Gateway,
+        Resolution::Dns | Resolution::DnsRoundRobin => false,
+    }
+}
+
+/// All load assignments of a service: for each port that of the whole service and that of each subset.
+pub(crate) fn of_service(
+    service: &Service,
+    rule: Option<&DestinationRule>,
+    endpoints: &Endpoints,
+) -> Vec<Encoded> {
+    let mut out = Vec::new();
+    for port in &service.ports {
+        let all = endpoints.of_port(port.number);
+        let mut push = |subset: &str, chosen: &[&Endpoint]| {
+            let name = names::outbound(port.number, subset, &service.id.host);
+            let message = assignment(&name, chosen);
+            out.push(Encoded::new(TypeUrl::Endpoints, name, &message));
+        };
+        push("", &all.iter().collect::<Vec<_>>());
+        for subset in rule.iter().flat_map(|r| &r.spec.subsets) {
+            let chosen: Vec<_> = all.iter().filter(|e| labels::selects(&subset.labels, &e.labels)).collect();
+            push(&subset.name, &chosen);
+        }
+    }
+    out
+}
+
+/// A load assignment, its endpoints grouped by locality.
+pub(crate) fn assignment(cluster: &str, endpoints: &[&Endpoint]) -> ClusterLoadAssignment {
+    let mut by_locality: BTreeMap<&Arc<Locality>, Vec<&Endpoint>> = BTreeMap::new();
+    for endpoint in endpoints {
+        by_locality.entry(&endpoint.locality).or_default().push(endpoint);
+    }
+    let group = |(locality, endpoints): (&Arc<Locality>, Vec<&Endpoint>)| LocalityLbEndpoints {
+        locality: Some(core::Locality {
+            region: locality.region.to_string(),
+            zone: locality.zone.to_string(),
+            sub_zone: locality.subzone.to_string(),
+        }),
+        load_balancing_weight: u32_value(
+            endpoints.iter().map(|e| e.weight).fold(0, u32::saturating_add).max(1),
+        ),
+        lb_endpoints: endpoints.into_iter().map(endpoint).collect(),
+        ..LocalityLbEndpoints::default()
+    };
+    ClusterLoadAssignment {
+        cluster_name: cluster.to_owned(),
+        endpoints: by_locality.into_iter().map(group).collect(),
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> LbEndpoint {
+    use pb::lb_endpoint::HostIdentifier;
+    let metadata = endpoint.workload.as_ref().map(|workload| {
+        let id = &workload.identity;
+        let text = [
+            id.workload.as_str(),
+            id.namespace.as_str(),
+            id.canonical_name.as_str(),
+            id.canonical_revision.as_str(),
+            CLUSTER,
+        ];
+        istio_metadata("workload", text.join(";"))
+    });
+    LbEndpoint {
+        host_identifier: Some(HostIdentifier::Endpoint(pb::Endpoint {
+            address: address(&endpoint.address, u32::from(endpoint.port)),
+            ..pb::Endpoint::default()
+        })),
+        health_status: core::HealthStatus::Healthy as i32,
+        metadata,
+        load_balancing_weight: u32_value(endpoint.weight.max(1)),
+    }
+}

@@ -1,0 +1,131 @@
+//! The HTTP connection manager, as Istio sets it up.
+
+use lateen_mesh::Settings;
+use lateen_xds::pb::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions};
+use lateen_xds::pb::envoy::config::listener::v3::{Filter, filter};
+use lateen_xds::pb::envoy::config::route::v3::RouteConfiguration;
+use lateen_xds::pb::envoy::extensions::filters::http::cors::v3::Cors;
+use lateen_xds::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
+use lateen_xds::pb::envoy::extensions::filters::http::router::v3::Router;
+use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails,
+    UpgradeConfig,
+};
+use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, Rds, RequestIdExtension, http_filter,
+};
+use lateen_xds::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+use lateen_xds::pb::google::protobuf::Any;
+
+use super::access_log;
+use crate::proto::{ads, any, boolean, empty_any, seconds};
+use crate::proxy::Flavour;
+use crate::route::filters;
+
+/// On which side of the proxy a listener stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Inbound,
+    Outbound,
+    Gateway,
+}
+
+/// Where a connection manager's routes come from.
+pub(crate) enum Routes {
+    /// By RDS.
+    Named(String),
+    /// With the listener.
+    Inline(Box<RouteConfiguration>),
+}
+
+/// A network filter with its configuration.
+pub(crate) fn network_filter(name: &str, config: Option<Any>) -> Filter {
+    Filter { name: name.to_owned(), config_type: config.map(filter::ConfigType::TypedConfig) }
+}
+
+/// The connection manager as a network filter.
+pub(crate) fn manager(
+    side: Side,
+    stat_prefix: &str,
+    routes: Routes,
+    settings: &Settings,
+    flavour: Flavour,
+) -> Filter {
+    let routes = match routes {
+        Routes::Named(name) => {
+            RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name: name })
+        }
+        Routes::Inline(config) => RouteSpecifier::RouteConfig(*config),
+    };
+    let mut manager = HttpConnectionManager {
+        stat_prefix: stat_prefix.to_owned(),
+        server_name: "istio-envoy".to_owned(),
+        route_specifier: Some(routes),
+        http_filters: http_filters(flavour),
+        access_log: access_log::of(settings),
+        use_remote_address: boolean(side == Side::Gateway),
+        generate_request_id: boolean(true),
+        stream_idle_timeout: seconds(0),
+        delayed_close_timeout: seconds(1),
+        normalize_path: boolean(true),
+        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged as i32,
+        upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
+        request_id_extension: Some(RequestIdExtension {
+            typed_config: any(&UuidRequestIdConfig {
+                use_request_id_for_trace_sampling: boolean(true),
+                ..UuidRequestIdConfig::default()
+            }),
+        }),
+        ..HttpConnectionManager::default()
+    };
+    match side {
+        Side::Inbound => {
+            manager.forward_client_cert_details = ForwardClientCertDetails::AppendForward as i32;
+            manager.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
+                subject: boolean(true),
+                dns: true,
+                uri: true,
+                ..SetCurrentClientCertDetails::default()
+            });
+        }
+        Side::Outbound => {}
+        Side::Gateway => {
+            manager.forward_client_cert_details = ForwardClientCertDetails::SanitizeSet as i32;
+            manager.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
+                subject: boolean(true),
+                cert: true,
+                dns: true,
+                uri: true,
+                ..SetCurrentClientCertDetails::default()
+            });
+            manager.preserve_external_request_id = true;
+            // Requests of old clients come as HTTP/1.0, without a host.
+            manager.http_protocol_options = Some(Http1ProtocolOptions::default());
+            manager.common_http_protocol_options = Some(HttpProtocolOptions::default());
+        }
+    }
+    network_filter("envoy.filters.network.http_connection_manager", any(&manager))
+}
+
+/// The HTTP filters in the order in which requests pass them.
+fn http_filters(flavour: Flavour) -> Vec<HttpFilter> {
+    let http = |name: &str, config: Any| HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(config)),
+        ..HttpFilter::default()
+    };
+    let mut list = Vec::with_capacity(5);
+    if flavour == Flavour::Lateen {
+        list.push(http("istio.metadata_exchange", empty_any("io.istio.http.peer_metadata.Config")));
+    }
+    list.push(http(filters::FAULT, lateen_xds::any(&HttpFault::default())));
+    list.push(http(filters::CORS, lateen_xds::any(&Cors {})));
+    if flavour == Flavour::Lateen {
+        list.push(http("istio.stats", empty_any(STATS)));
+    }
+    list.push(http("envoy.filters.http.router", lateen_xds::any(&Router::default())));
+    list
+}
+
+/// The type of the configuration of Istio's metrics filter.
+pub(crate) const STATS: &str = "stats.PluginConfig";

@@ -1,0 +1,37 @@
+//! LDS: the listeners of sidecars and gateways.
+
+mod access_log;
+pub(crate) mod gateway;
+pub(crate) mod http;
+pub(crate) mod inbound;
+mod inspect;
+pub(crate) mod outbound;
+mod tcp;
+mod tcp_rules;
+pub(crate) mod virtual_outbound;
+
+use lateen_xds::pb::envoy::config::core::v3::TrafficDirection;
+use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, Listener};
+
+use crate::proto::{address, boolean, seconds};
+
+/// A listener that no socket is opened for: redirected connections are handed to it by their destination.
+fn unbound(name: &str, ip: &str, port: u16, chains: Vec<FilterChain>) -> Listener {
+    Listener {
+        name: name.to_owned(),
+        address: address(ip, u32::from(port)),
+        filter_chains: chains,
+        traffic_direction: TrafficDirection::Outbound as i32,
+        bind_to_port: boolean(false),
+        ..Listener::default()
+    }
+}
+
+/// Waits for the first bytes as long as they take, or as long as MeshConfig says, and goes on without them.
+fn patient(listener: &mut Listener, settings: &lateen_mesh::Settings) {
+    listener.listener_filters_timeout = match settings.detection_timeout {
+        lateen_api::Duration::ZERO => seconds(0),
+        limit => Some(crate::proto::duration(limit)),
+    };
+    listener.continue_on_listener_filters_timeout = true;
+}
