@@ -1,0 +1,65 @@
+//! The agent's life: start, serve, drain, end.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::Arguments;
+use crate::bootstrap::{self, AGENT_PORT};
+use crate::drain::drain;
+use crate::environment::Environment;
+use crate::prober::Probers;
+use crate::proxy::Proxy;
+use crate::status::{self, Status};
+use crate::wait::wait;
+
+/// Runs `lateen agent` with the words after it.
+///
+/// # Errors
+/// The command line or the environment cannot be understood, a port is taken, or the proxy fails.
+pub fn main(words: &[String]) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if words == ["wait"] {
+        return runtime.block_on(wait());
+    }
+    let arguments = Arguments::parse(words)?;
+    let environment = Environment::read()?;
+    runtime.block_on(run(arguments, environment))
+}
+
+async fn run(arguments: Arguments, environment: Environment) -> Result<()> {
+    let application = match &environment.prometheus {
+        Some(json) => {
+            Some(serde_json::from_str(json).context("environment variable ISTIO_PROMETHEUS_ANNOTATIONS")?)
+        }
+        None => None,
+    };
+    let status = Arc::new(Status {
+        probers: Probers::parse(environment.probers.as_deref(), environment.address)?,
+        application,
+        quit: CancellationToken::new(),
+        draining: CancellationToken::new(),
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let binary = arguments.binary.clone().or_else(|| environment.binary.clone().map(Into::into));
+    let bootstrap = bootstrap::build(&arguments, &environment, binary.is_some());
+    let mut proxy = Proxy::start(binary.as_deref(), bootstrap, &arguments, &environment)?;
+    let server = status::serve(AGENT_PORT, status.clone());
+    tokio::pin!(server);
+    tokio::select! {
+        ended = proxy.ended() => return ended.context("the proxy"),
+        served = &mut server => return served.with_context(|| format!("port {AGENT_PORT}")),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    status.draining.cancel();
+    tokio::select! {
+        () = drain(environment.termination_drain()) => {}
+        _ = &mut server => {}
+        ended = proxy.ended() => return ended.context("the proxy"),
+    }
+    proxy.stop().await
+}

@@ -1,0 +1,113 @@
+//! The agent's own server on 15020: health, merged metrics, the application's probes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin;
+use crate::client;
+use crate::prober::Probers;
+
+/// What the server answers from.
+#[derive(Debug)]
+pub struct Status {
+    /// The application's probes.
+    pub probers: Probers,
+    /// Where the application serves metrics, if it does.
+    pub application: Option<ApplicationMetrics>,
+    /// Cancelled to end the agent.
+    pub quit: CancellationToken,
+    /// Cancelled once the agent drains: from then on it is not ready.
+    pub draining: CancellationToken,
+}
+
+/// `ISTIO_PROMETHEUS_ANNOTATIONS`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ApplicationMetrics {
+    #[serde(default)]
+    scrape: String,
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    port: String,
+}
+
+/// Serves until `quit` is cancelled.
+///
+/// # Errors
+/// The port is taken.
+pub async fn serve(port: u16, status: Arc<Status>) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+    let quit = status.quit.clone();
+    let router = Router::new()
+        .route("/healthz/ready", get(ready))
+        .route("/stats/prometheus", get(metrics))
+        .route("/metrics", get(metrics))
+        .route("/quitquitquit", post(quit_agent))
+        .route("/app-health/{container}/{probe}", get(probe))
+        .with_state(status);
+    axum::serve(listener, router).with_graceful_shutdown(quit.cancelled_owned()).await
+}
+
+async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    if status.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the proxy drains\n".to_owned());
+    }
+    match admin::ready().await {
+        Ok(()) => (StatusCode::OK, String::new()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn quit_agent(State(status): State<Arc<Status>>) -> &'static str {
+    status.quit.cancel();
+    "OK\n"
+}
+
+async fn probe(State(status): State<Arc<Status>>, uri: Uri) -> StatusCode {
+    status.probers.probe(uri.path()).await
+}
+
+/// The proxy's metrics, then the application's.
+async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    let (proxy, application) = tokio::join!(admin::metrics(), application(status.application.as_ref()));
+    let mut text = Vec::new();
+    match proxy {
+        Ok(metrics) => text.extend_from_slice(&metrics),
+        Err(reason) => tracing::warn!(reason, "metrics without the proxy's"),
+    }
+    if let Some(metrics) = application {
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(&metrics);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+async fn application(metrics: Option<&ApplicationMetrics>) -> Option<bytes::Bytes> {
+    let metrics = metrics.filter(|m| m.scrape == "true")?;
+    let port: u16 = if metrics.port.is_empty() { 80 } else { metrics.port.parse().ok()? };
+    let path = if metrics.path.is_empty() { "/metrics" } else { &metrics.path };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let answer = client::call("GET", address, path, Duration::from_secs(5)).await;
+    match answer {
+        Ok(answer) if answer.status() == StatusCode::OK => Some(answer.into_body()),
+        Ok(answer) => {
+            tracing::warn!(status = %answer.status(), "the application's metrics cannot be had");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the application's metrics cannot be had");
+            None
+        }
+    }
+}
