@@ -21,14 +21,20 @@ impl Labels {
     /// # Errors
     /// 400 with the place that cannot be read.
     pub fn parse(text: &str) -> Result<Self> {
-        split_top(text).into_iter().filter(|part| !part.is_empty()).map(requirement).collect::<Result<_>>().map(Self)
+        split_top(text)
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .map(requirement)
+            .collect::<Result<_>>()
+            .map(Self)
     }
 
     /// Reads a `LabelSelector` object (`matchLabels`, `matchExpressions`).
     pub fn from_object(selector: &serde_json::Value) -> Self {
         let mut requirements = Vec::new();
         for (key, value) in selector.get("matchLabels").and_then(|m| m.as_object()).into_iter().flatten() {
-            requirements.push(Requirement::In(key.clone(), vec![value.as_str().unwrap_or_default().to_owned()]));
+            requirements
+                .push(Requirement::In(key.clone(), vec![value.as_str().unwrap_or_default().to_owned()]));
         }
         for expression in crate::object::list(selector, &["matchExpressions"]) {
             let key = crate::object::text(expression, &["key"]).to_owned();
@@ -126,7 +132,8 @@ impl Fields {
             } else if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
                 (key, value, true)
             } else {
-                let message = format!("invalid field selector: invalid selector: {part:?}; can't understand {part:?}");
+                let message =
+                    format!("invalid field selector: invalid selector: {part:?}; can't understand {part:?}");
                 return Err(ApiError::bad_request(message));
             };
             terms.push((key.to_owned(), value.to_owned(), equal));

@@ -36,8 +36,7 @@ impl ApiError {
     /// 404: no object of this name.
     pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
         let message = format!("{} \"{name}\" not found", qualified(plural, group));
-        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
-            .with_details(details(group, plural, name))
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).with_details(details(group, plural, name))
     }
 
     /// 404: no such path or resource type.
@@ -49,19 +48,20 @@ impl ApiError {
     /// 409: the name is taken.
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", qualified(plural, group));
-        Self::new(StatusCode::CONFLICT, "AlreadyExists", message)
-            .with_details(details(group, plural, name))
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).with_details(details(group, plural, name))
     }
 
     /// 409: the object was changed since it was read, or a precondition failed.
     pub fn conflict(group: &str, plural: &str, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(plural, group));
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(plural, group));
         Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(details(group, plural, name))
     }
 
     /// 409 because of a stale `resourceVersion`.
     pub fn modified(group: &str, plural: &str, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(group, plural, name, why)
     }
 
@@ -74,9 +74,8 @@ impl ApiError {
             .iter()
             .map(|e| json!({"reason": e.reason.code(), "message": e.detail_text(), "field": e.field}))
             .collect();
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_details(strip_empty(
-            json!({"name": name, "group": group, "kind": kind, "causes": causes}),
-        ))
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+            .with_details(strip_empty(json!({"name": name, "group": group, "kind": kind, "causes": causes})))
     }
 
     /// 400.
@@ -264,7 +263,8 @@ mod tests {
 
     #[test]
     fn invalid_objects_are_told_as_kubernetes_tells_them() {
-        let errors = [FieldError::required("spec.a", ""), FieldError::invalid("spec.b", "X", "must be lower case")];
+        let errors =
+            [FieldError::required("spec.a", ""), FieldError::invalid("spec.b", "X", "must be lower case")];
         let error = ApiError::invalid("apps", "Deployment", "d", &errors);
         assert_eq!(
             error.message,

@@ -14,7 +14,10 @@ pub static JOB: Behaviour = Behaviour {
     validate: check_job,
     validate_update: fixed_template,
     fields: |object| {
-        vec![("status.successful", object::int(object, &["status", "succeeded"]).unwrap_or_default().to_string())]
+        vec![(
+            "status.successful",
+            object::int(object, &["status", "succeeded"]).unwrap_or_default().to_string(),
+        )]
     },
     columns: JOB_COLUMNS,
     row: job_row,
@@ -31,11 +34,24 @@ pub static CRON_JOB: Behaviour = Behaviour {
 };
 
 const JOB_COLUMNS: &[Column] = &[
-    col("Status"), col("Completions"), col("Duration"), AGE, wide("Containers"), wide("Images"), wide("Selector"),
+    col("Status"),
+    col("Completions"),
+    col("Duration"),
+    AGE,
+    wide("Containers"),
+    wide("Images"),
+    wide("Selector"),
 ];
 const CRON_COLUMNS: &[Column] = &[
-    col("Schedule"), col("Timezone"), col("Suspend"), num("Active"), col("Last Schedule"), AGE, wide("Containers"),
-    wide("Images"), wide("Selector"),
+    col("Schedule"),
+    col("Timezone"),
+    col("Suspend"),
+    num("Active"),
+    col("Last Schedule"),
+    AGE,
+    wide("Containers"),
+    wide("Images"),
+    wide("Selector"),
 ];
 
 fn default_job(object: &mut Value) {
@@ -91,7 +107,11 @@ fn check_template(template: &Value, path: &str, errors: &mut Vec<FieldError>) {
     pod_check::spec(template, path, errors);
     let policy = object::text(template, &["restartPolicy"]);
     if policy == "Always" {
-        errors.push(FieldError::unsupported(format!("{path}.restartPolicy"), policy, &["OnFailure", "Never"]));
+        errors.push(FieldError::unsupported(
+            format!("{path}.restartPolicy"),
+            policy,
+            &["OnFailure", "Never"],
+        ));
     }
 }
 
@@ -107,7 +127,8 @@ fn fixed_template(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
 fn job_row(object: &Value) -> Vec<Value> {
     let number = |path: &[&str]| object::int(object, path);
     let done = number(&["status", "succeeded"]).unwrap_or_default();
-    let completions = match (number(&["spec", "completions"]), number(&["spec", "parallelism"]).unwrap_or(1)) {
+    let completions = match (number(&["spec", "completions"]), number(&["spec", "parallelism"]).unwrap_or(1))
+    {
         (Some(wanted), _) => format!("{done}/{wanted}"),
         (None, 0 | 1) => format!("{done}/1"),
         (None, parallel) => format!("{done}/1 of {parallel}"),
@@ -123,7 +144,9 @@ fn job_row(object: &Value) -> Vec<Value> {
     );
     let holds = |kind: &str| {
         let conditions = object::list(object, &["status", "conditions"]);
-        conditions.iter().any(|c| object::text(c, &["type"]) == kind && object::text(c, &["status"]) == "True")
+        conditions
+            .iter()
+            .any(|c| object::text(c, &["type"]) == kind && object::text(c, &["status"]) == "True")
     };
     let status = [("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended")]
         .into_iter()

@@ -99,7 +99,8 @@ fn immutable(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     if old.get("immutable").and_then(Value::as_bool) != Some(true) {
         return;
     }
-    let mut refuse = |field: &str, detail: &str| errors.push(FieldError::new(field, Reason::Forbidden, detail));
+    let mut refuse =
+        |field: &str, detail: &str| errors.push(FieldError::new(field, Reason::Forbidden, detail));
     if new.get("immutable").and_then(Value::as_bool) != Some(true) {
         refuse("immutable", "field is immutable when `immutable` is set");
     }

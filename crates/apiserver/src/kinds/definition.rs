@@ -8,6 +8,9 @@ use crate::registry::Behaviour;
 use crate::status::{FieldError, Reason};
 use crate::table::col;
 
+/// The finalizer that keeps a definition until its objects are gone.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
 /// CustomResourceDefinitions.
 pub static DEFINITION: Behaviour = Behaviour {
     default,
@@ -25,6 +28,9 @@ fn default(object: &mut Value) {
         object::default(names, "listKind", format!("{kind}List"));
     }
     object::default(object::map_mut(object, &["spec", "conversion"]), "strategy", "None");
+    if !object::terminating(object) {
+        object::add_finalizer(object, CLEANUP);
+    }
     accept(object);
 }
 
@@ -39,9 +45,7 @@ fn accept(object: &mut Value) {
     let status = object::map_mut(object, &["status"]);
     status.insert("acceptedNames".into(), accepted);
     let now = object::now();
-    let condition = |kind: &str, reason: &str, message: &str| {
-        json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now})
-    };
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now});
     let conditions = json!([
         condition("NamesAccepted", "NoConflicts", "no conflicts found"),
         condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
@@ -74,12 +78,20 @@ fn validate(object: &Value, errors: &mut Vec<FieldError>) {
         let detail = "must be spec.names.plural+\".\"+spec.group";
         errors.push(FieldError::invalid("metadata.name", object::name(object), detail));
     }
-    if !plural.is_empty() && let Some(error) = names::label_1035(plural) {
+    if !plural.is_empty()
+        && let Some(error) = names::label_1035(plural)
+    {
         errors.push(FieldError::invalid("spec.names.plural", plural, error));
     }
     let kind = text(&["spec", "names", "kind"]);
-    if !kind.is_empty() && let Some(error) = names::label_1035(&kind.to_lowercase()) {
-        errors.push(FieldError::invalid("spec.names.kind", kind, format!("may have mixed case, but should otherwise match: {error}")));
+    if !kind.is_empty()
+        && let Some(error) = names::label_1035(&kind.to_lowercase())
+    {
+        errors.push(FieldError::invalid(
+            "spec.names.kind",
+            kind,
+            format!("may have mixed case, but should otherwise match: {error}"),
+        ));
     }
     let scope = text(&["spec", "scope"]);
     if !scope.is_empty() && !["Cluster", "Namespaced"].contains(&scope) {
@@ -111,7 +123,8 @@ fn versions(object: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(format!("{path}.name"), name, error));
         }
         let Some(schema) = object::at(version, &["schema", "openAPIV3Schema"]) else {
-            errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), "schemas are required"));
+            errors
+                .push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), "schemas are required"));
             continue;
         };
         if object::text(schema, &["type"]) != "object" {
@@ -126,7 +139,12 @@ fn versions(object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn fixed(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
-    for path in [["spec", "group"].as_slice(), &["spec", "scope"], &["spec", "names", "kind"], &["spec", "names", "plural"]] {
+    for path in [
+        ["spec", "group"].as_slice(),
+        &["spec", "scope"],
+        &["spec", "names", "kind"],
+        &["spec", "names", "plural"],
+    ] {
         if object::at(old, path) != object::at(new, path) {
             let value = object::at(new, path).cloned().unwrap_or_default();
             errors.push(FieldError::invalid(path.join("."), value, "field is immutable"));

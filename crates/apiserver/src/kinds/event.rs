@@ -10,8 +10,16 @@ use crate::table::{self, Column, col, wide};
 pub static EVENT: Behaviour = Behaviour { default, fields, columns: COLUMNS, row, ..Behaviour::PLAIN };
 
 const COLUMNS: &[Column] = &[
-    col("Last Seen"), col("Type"), col("Reason"), col("Object"), wide("Subobject"), wide("Source"), col("Message"),
-    wide("First Seen"), wide("Count"), wide("Name"),
+    col("Last Seen"),
+    col("Type"),
+    col("Reason"),
+    col("Object"),
+    wide("Subobject"),
+    wide("Source"),
+    col("Message"),
+    wide("First Seen"),
+    wide("Count"),
+    wide("Name"),
 ];
 
 fn default(object: &mut Value) {
@@ -45,7 +53,8 @@ fn row(object: &Value) -> Vec<Value> {
     let last = [series, text(&["lastTimestamp"])].into_iter().find(|t| !t.is_empty()).or(first);
     let seen = |time: Option<&str>| time.map_or_else(|| "<unknown>".into(), |t| table::since(t, now));
     let count = object::int(object, &["series", "count"]).or(object::int(object, &["count"])).unwrap_or(1);
-    let target = format!("{}/{}", text(&["involvedObject", "kind"]).to_lowercase(), text(&["involvedObject", "name"]));
+    let target =
+        format!("{}/{}", text(&["involvedObject", "kind"]).to_lowercase(), text(&["involvedObject", "name"]));
     let source = match (text(&["source", "component"]), text(&["source", "host"])) {
         ("", _) => text(&["reportingComponent"]).to_owned(),
         (component, "") => component.to_owned(),

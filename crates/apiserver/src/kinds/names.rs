@@ -122,7 +122,11 @@ pub fn metadata(group: &str, plural: &str, path_names: bool, object: &Value, err
     }
     for (index, finalizer) in object::list(object, &["metadata", "finalizers"]).iter().enumerate() {
         if let Some(error) = qualified(finalizer.as_str().unwrap_or_default()) {
-            errors.push(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer.clone(), error));
+            errors.push(FieldError::invalid(
+                format!("metadata.finalizers[{index}]"),
+                finalizer.clone(),
+                error,
+            ));
         }
     }
     for (index, owner) in object::list(object, &["metadata", "ownerReferences"]).iter().enumerate() {
@@ -153,7 +157,9 @@ mod tests {
 
     #[test]
     fn names_follow_their_rules() {
-        assert!(label("a-1").is_none() && label("-a").is_some() && label("A").is_some() && label("").is_some());
+        assert!(
+            label("a-1").is_none() && label("-a").is_some() && label("A").is_some() && label("").is_some()
+        );
         assert!(label_1035("a1").is_none() && label_1035("1a").is_some());
         assert!(subdomain("a.b-c").is_none() && subdomain("a..b").is_some() && subdomain("a_b").is_some());
         assert!(qualified("example.com/A_b").is_none() && qualified("a/b/c").is_some());

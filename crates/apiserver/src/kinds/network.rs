@@ -53,7 +53,9 @@ fn check_ingress(object: &Value, errors: &mut Vec<FieldError>) {
         for (number, path) in object::list(rule, &["http", "paths"]).iter().enumerate() {
             let at = format!("spec.rules[{index}].http.paths[{number}]");
             match object::text(path, &["pathType"]) {
-                "" => errors.push(FieldError::required(format!("{at}.pathType"), "pathType must be specified")),
+                "" => {
+                    errors.push(FieldError::required(format!("{at}.pathType"), "pathType must be specified"))
+                }
                 "Exact" | "Prefix" | "ImplementationSpecific" => {}
                 other => {
                     let allowed = ["Exact", "ImplementationSpecific", "Prefix"];

@@ -18,8 +18,15 @@ pub static NODE: Behaviour = Behaviour {
 };
 
 const COLUMNS: &[Column] = &[
-    col("Status"), col("Roles"), AGE, col("Version"), wide("Internal-IP"), wide("External-IP"), wide("OS-Image"),
-    wide("Kernel-Version"), wide("Container-Runtime"),
+    col("Status"),
+    col("Roles"),
+    AGE,
+    col("Version"),
+    wide("Internal-IP"),
+    wide("External-IP"),
+    wide("OS-Image"),
+    wide("Kernel-Version"),
+    wide("Container-Runtime"),
 ];
 
 fn row(object: &Value) -> Vec<Value> {
@@ -35,12 +42,15 @@ fn row(object: &Value) -> Vec<Value> {
     }
     let labels = object::at(object, &["metadata", "labels"]).and_then(Value::as_object);
     let roles = labels.into_iter().flatten();
-    let mut roles: Vec<&str> =
-        roles.filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/")).filter(|r| !r.is_empty()).collect();
+    let mut roles: Vec<&str> = roles
+        .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"))
+        .filter(|r| !r.is_empty())
+        .collect();
     roles.sort_unstable();
     let address = |kind: &str| {
         let addresses = object::list(object, &["status", "addresses"]).iter();
-        let found = addresses.filter(|a| object::text(a, &["type"]) == kind).map(|a| object::text(a, &["address"]));
+        let found =
+            addresses.filter(|a| object::text(a, &["type"]) == kind).map(|a| object::text(a, &["address"]));
         table::joined(found.take(1))
     };
     let info = |field: &str| match object::text(object, &["status", "nodeInfo", field]) {

@@ -20,7 +20,13 @@ pub static POD: Behaviour = Behaviour {
 };
 
 const COLUMNS: &[Column] = &[
-    col("Ready"), col("Status"), col("Restarts"), AGE, wide("IP"), wide("Node"), wide("Nominated Node"),
+    col("Ready"),
+    col("Status"),
+    col("Restarts"),
+    AGE,
+    wide("IP"),
+    wide("Node"),
+    wide("Nominated Node"),
     wide("Readiness Gates"),
 ];
 
@@ -127,7 +133,9 @@ fn default_volume(volume: &mut Map<String, Value>) {
     if volume.keys().all(|key| key == "name") {
         volume.insert("emptyDir".into(), json!({}));
     }
-    for (kind, mode) in [("secret", 0o644), ("configMap", 0o644), ("downwardAPI", 0o644), ("projected", 0o644)] {
+    for (kind, mode) in
+        [("secret", 0o644), ("configMap", 0o644), ("downwardAPI", 0o644), ("projected", 0o644)]
+    {
         if let Some(source) = volume.get_mut(kind).and_then(Value::as_object_mut) {
             object::default(source, "defaultMode", mode);
         }
@@ -143,7 +151,8 @@ fn default_volume(volume: &mut Map<String, Value>) {
         }
     };
     refs(volume.get_mut("downwardAPI").and_then(|d| d.get_mut("items")));
-    let sources = volume.get_mut("projected").and_then(|p| p.get_mut("sources")).and_then(Value::as_array_mut);
+    let sources =
+        volume.get_mut("projected").and_then(|p| p.get_mut("sources")).and_then(Value::as_array_mut);
     for source in sources.into_iter().flatten() {
         refs(source.get_mut("downwardAPI").and_then(|d| d.get_mut("items")));
         if let Some(token) = source.get_mut("serviceAccountToken").and_then(Value::as_object_mut) {
@@ -190,7 +199,9 @@ fn fields(object: &Value) -> Vec<(&'static str, String)> {
 
 fn restartable(object: &Value, name: &str) -> bool {
     let inits = object::list(object, &["spec", "initContainers"]);
-    inits.iter().any(|c| object::text(c, &["name"]) == name && object::text(c, &["restartPolicy"]) == "Always")
+    inits
+        .iter()
+        .any(|c| object::text(c, &["name"]) == name && object::text(c, &["restartPolicy"]) == "Always")
 }
 
 /// The reason that `kubectl get pods` shows, with the ready and restarted containers.
@@ -259,7 +270,8 @@ impl Summary {
 }
 
 fn ended(state: &Value) -> String {
-    let (reason, signal) = (object::text(state, &["reason"]), object::int(state, &["signal"]).unwrap_or_default());
+    let (reason, signal) =
+        (object::text(state, &["reason"]), object::int(state, &["signal"]).unwrap_or_default());
     if !reason.is_empty() {
         reason.to_owned()
     } else if signal != 0 {
@@ -345,20 +357,25 @@ mod tests {
     fn the_status_column_tells_what_kubectl_tells() {
         let pending = cells(json!({"phase": "Pending"}));
         assert_eq!(pending[..3], [json!("0/2"), json!("Pending"), json!("0")]);
-        let init = cells(json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"running": {}}}]}));
+        let init = cells(
+            json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"running": {}}}]}),
+        );
         assert_eq!(init[1], "Init:0/1");
         let done = json!([{"name": "i", "state": {"terminated": {"exitCode": 0}}}]);
         let up = json!({"ready": true, "state": {"running": {}}});
-        let both = cells(json!({"phase": "Running", "initContainerStatuses": done, "containerStatuses": [up, up]}));
+        let both =
+            cells(json!({"phase": "Running", "initContainerStatuses": done, "containerStatuses": [up, up]}));
         assert_eq!(both[..2], [json!("2/2"), json!("Running")]);
-        let loops = json!({"ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
+        let loops =
+            json!({"ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
         let broken = cells(json!({"phase": "Running", "containerStatuses": [up, loops]}));
         assert_eq!(broken[..3], [json!("1/2"), json!("CrashLoopBackOff"), json!("3")]);
     }
 
     #[test]
     fn a_minimal_pod_gets_kubernetes_defaults() {
-        let mut pod = json!({"spec": {"containers": [{"name": "a", "image": "x:1", "ports": [{"containerPort": 1}]}]}});
+        let mut pod =
+            json!({"spec": {"containers": [{"name": "a", "image": "x:1", "ports": [{"containerPort": 1}]}]}});
         default(&mut pod);
         assert_eq!(pod["spec"]["restartPolicy"], "Always");
         assert_eq!(pod["spec"]["containers"][0]["imagePullPolicy"], "IfNotPresent");

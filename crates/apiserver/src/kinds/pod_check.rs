@@ -93,7 +93,12 @@ fn container(container: &Value, path: &str, volumes: &HashSet<String>, errors: &
             None => errors.push(FieldError::required(format!("{path}.containerPort"), "")),
             Some(number) => port_number(number, &format!("{path}.containerPort"), errors),
         }
-        one_of(object::text(port, &["protocol"]), &["SCTP", "TCP", "UDP"], &format!("{path}.protocol"), errors);
+        one_of(
+            object::text(port, &["protocol"]),
+            &["SCTP", "TCP", "UDP"],
+            &format!("{path}.protocol"),
+            errors,
+        );
     }
     for (index, env) in object::list(container, &["env"]).iter().enumerate() {
         if object::text(env, &["name"]).is_empty() {
@@ -200,10 +205,16 @@ mod tests {
             [{"name": "none", "mountPath": "/x"}], "resources": {"limits": {"cpu": "lots"}}}]);
         let told = errors(json!({"containers": containers, "restartPolicy": "Sometimes"}));
         assert_eq!(told.len(), 6);
-        assert!(told[0].starts_with("spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: "));
-        assert!(told[1].starts_with("spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label"));
+        assert!(
+            told[0].starts_with("spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: ")
+        );
+        assert!(
+            told[1].starts_with("spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label")
+        );
         assert_eq!(told[2], "spec.containers[0].image: Required value");
-        assert!(told[3].ends_with("containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"));
+        assert!(
+            told[3].ends_with("containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive")
+        );
         assert_eq!(told[4], "spec.containers[0].volumeMounts[0].name: Not found: \"none\"");
     }
 }

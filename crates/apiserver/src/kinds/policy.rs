@@ -21,11 +21,8 @@ pub static LIMIT_RANGE: Behaviour = Behaviour {
 };
 
 /// Resource quotas.
-pub static RESOURCE_QUOTA: Behaviour = Behaviour {
-    columns: &[col("Request"), col("Limit"), AGE],
-    row: quota_row,
-    ..Behaviour::PLAIN
-};
+pub static RESOURCE_QUOTA: Behaviour =
+    Behaviour { columns: &[col("Request"), col("Limit"), AGE], row: quota_row, ..Behaviour::PLAIN };
 
 /// Horizontal pod autoscalers.
 pub static AUTOSCALER: Behaviour = Behaviour {
@@ -77,12 +74,8 @@ pub static RUNTIME_CLASS: Behaviour = Behaviour {
 };
 
 /// Certificate signing requests.
-pub static SIGNING_REQUEST: Behaviour = Behaviour {
-    columns: SIGNING_COLUMNS,
-    row: signing_row,
-    path_names: true,
-    ..Behaviour::PLAIN
-};
+pub static SIGNING_REQUEST: Behaviour =
+    Behaviour { columns: SIGNING_COLUMNS, row: signing_row, path_names: true, ..Behaviour::PLAIN };
 
 /// API services: only what this server itself serves.
 pub static API_SERVICE: Behaviour = Behaviour {

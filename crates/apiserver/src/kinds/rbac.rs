@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::object;
 use crate::registry::Behaviour;
 use crate::status::FieldError;
-use crate::table::{self, AGE, Column, col, wide};
+use crate::table::{AGE, Column, col, wide};
 
 /// Roles and ClusterRoles: `kubectl` shows when they were made.
 pub static ROLE: Behaviour = Behaviour {
@@ -77,7 +77,6 @@ fn row(object: &Value) -> Vec<Value> {
     ]
 }
 
-/// A selector of nothing, for tables of kinds without one.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +87,5 @@ mod tests {
             "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
         default(&mut object);
         assert_eq!(row(&object), [json!("Role/r"), json!("u"), json!(""), json!("n/s")]);
-        assert_eq!(table::selector(None), "<none>");
     }
 }

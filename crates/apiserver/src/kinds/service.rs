@@ -114,7 +114,11 @@ fn validate(object: &Value, errors: &mut Vec<FieldError>) {
         }
         let protocol = object::text(port, &["protocol"]);
         if !["TCP", "UDP", "SCTP"].contains(&protocol) {
-            errors.push(FieldError::unsupported(format!("{path}.protocol"), protocol, &["SCTP", "TCP", "UDP"]));
+            errors.push(FieldError::unsupported(
+                format!("{path}.protocol"),
+                protocol,
+                &["SCTP", "TCP", "UDP"],
+            ));
         }
     }
     let affinity = object::text(object, &["spec", "sessionAffinity"]);
@@ -195,9 +199,8 @@ fn endpoints_row(object: &Value) -> Vec<Value> {
 
 fn slice_row(object: &Value) -> Vec<Value> {
     let ports = object::list(object, &["ports"]).iter();
-    let ports: Vec<String> = ports
-        .map(|p| object::int(p, &["port"]).map_or_else(|| "*".to_owned(), |n| n.to_string()))
-        .collect();
+    let ports: Vec<String> =
+        ports.map(|p| object::int(p, &["port"]).map_or_else(|| "*".to_owned(), |n| n.to_string())).collect();
     let addresses = object::list(object, &["endpoints"]).iter().flat_map(|e| object::list(e, &["addresses"]));
     let addresses: Vec<String> = addresses.filter_map(Value::as_str).map(str::to_owned).collect();
     let unset = |value: Value| if value == "<none>" { "<unset>".into() } else { value };

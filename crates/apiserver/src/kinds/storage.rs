@@ -44,12 +44,26 @@ pub static CLASS: Behaviour = Behaviour {
 };
 
 const VOLUME_COLUMNS: &[Column] = &[
-    col("Capacity"), col("Access Modes"), col("Reclaim Policy"), col("Status"), col("Claim"), col("StorageClass"),
-    col("VolumeAttributesClass"), col("Reason"), AGE, wide("VolumeMode"),
+    col("Capacity"),
+    col("Access Modes"),
+    col("Reclaim Policy"),
+    col("Status"),
+    col("Claim"),
+    col("StorageClass"),
+    col("VolumeAttributesClass"),
+    col("Reason"),
+    AGE,
+    wide("VolumeMode"),
 ];
 const CLAIM_COLUMNS: &[Column] = &[
-    col("Status"), col("Volume"), col("Capacity"), col("Access Modes"), col("StorageClass"),
-    col("VolumeAttributesClass"), AGE, wide("VolumeMode"),
+    col("Status"),
+    col("Volume"),
+    col("Capacity"),
+    col("Access Modes"),
+    col("StorageClass"),
+    col("VolumeAttributesClass"),
+    AGE,
+    wide("VolumeMode"),
 ];
 const CLASS_COLUMNS: &[Column] =
     &[col("Provisioner"), col("ReclaimPolicy"), col("VolumeBindingMode"), col("AllowVolumeExpansion"), AGE];

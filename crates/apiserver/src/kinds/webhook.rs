@@ -61,7 +61,11 @@ fn validate(object: &Value, errors: &mut Vec<FieldError>) {
         }
         let policy = object::text(webhook, &["failurePolicy"]);
         if !["Fail", "Ignore"].contains(&policy) {
-            errors.push(FieldError::unsupported(format!("{path}.failurePolicy"), policy, &["Fail", "Ignore"]));
+            errors.push(FieldError::unsupported(
+                format!("{path}.failurePolicy"),
+                policy,
+                &["Fail", "Ignore"],
+            ));
         }
         let seconds = object::int(webhook, &["timeoutSeconds"]).unwrap_or(10);
         if !(1..=30).contains(&seconds) {

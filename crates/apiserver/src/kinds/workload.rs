@@ -79,7 +79,11 @@ pub static CONTROLLER_REVISION: Behaviour = Behaviour {
             || "<none>".to_owned(),
             |o| {
                 let group = object::text(o, &["apiVersion"]).split('/').next().unwrap_or_default();
-                format!("{}.{group}/{}", object::text(o, &["kind"]).to_lowercase(), object::text(o, &["name"]))
+                format!(
+                    "{}.{group}/{}",
+                    object::text(o, &["kind"]).to_lowercase(),
+                    object::text(o, &["name"])
+                )
             },
         );
         vec![owner.into(), count(object, &["revision"])]
@@ -88,13 +92,34 @@ pub static CONTROLLER_REVISION: Behaviour = Behaviour {
 };
 
 const DEPLOYMENT_COLUMNS: &[Column] = &[
-    col("Ready"), num("Up-to-date"), num("Available"), AGE, wide("Containers"), wide("Images"), wide("Selector"),
+    col("Ready"),
+    num("Up-to-date"),
+    num("Available"),
+    AGE,
+    wide("Containers"),
+    wide("Images"),
+    wide("Selector"),
 ];
-const REPLICA_SET_COLUMNS: &[Column] =
-    &[num("Desired"), num("Current"), num("Ready"), AGE, wide("Containers"), wide("Images"), wide("Selector")];
+const REPLICA_SET_COLUMNS: &[Column] = &[
+    num("Desired"),
+    num("Current"),
+    num("Ready"),
+    AGE,
+    wide("Containers"),
+    wide("Images"),
+    wide("Selector"),
+];
 const DAEMON_SET_COLUMNS: &[Column] = &[
-    num("Desired"), num("Current"), num("Ready"), num("Up-to-date"), num("Available"), col("Node Selector"), AGE,
-    wide("Containers"), wide("Images"), wide("Selector"),
+    num("Desired"),
+    num("Current"),
+    num("Ready"),
+    num("Up-to-date"),
+    num("Available"),
+    col("Node Selector"),
+    AGE,
+    wide("Containers"),
+    wide("Images"),
+    wide("Selector"),
 ];
 
 fn default_template(object: &mut Value) {
@@ -138,7 +163,11 @@ fn default_stateful(object: &mut Value) {
         "persistentVolumeClaimRetentionPolicy",
         json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
     );
-    object::default(spec, "updateStrategy", json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
+    object::default(
+        spec,
+        "updateStrategy",
+        json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}),
+    );
 }
 
 fn default_daemon(object: &mut Value) {

@@ -86,24 +86,38 @@ const fn sub(name: &'static str, kind: &'static str, verbs: &'static [&'static s
 
 const POD_SUBRESOURCES: &[Subresource] = &[
     sub("attach", "PodAttachOptions", &["create", "get"]),
-    Subresource {
-        name: "binding", group_version: Some(("", "v1")), kind: "Binding", verbs: &["create"],
-    },
+    Subresource { name: "binding", group_version: Some(("", "v1")), kind: "Binding", verbs: &["create"] },
     sub("ephemeralcontainers", "Pod", &["get", "patch", "update"]),
-    Subresource { name: "eviction", group_version: Some(("policy", "v1")), kind: "Eviction", verbs: &["create"] },
+    Subresource {
+        name: "eviction",
+        group_version: Some(("policy", "v1")),
+        kind: "Eviction",
+        verbs: &["create"],
+    },
     sub("exec", "PodExecOptions", &["create", "get"]),
     sub("log", "Pod", &["get"]),
     sub("portforward", "PodPortForwardOptions", &["create", "get"]),
 ];
 
 const TOKEN: &[Subresource] = &[Subresource {
-    name: "token", group_version: Some(("authentication.k8s.io", "v1")), kind: "TokenRequest", verbs: &["create"],
+    name: "token",
+    group_version: Some(("authentication.k8s.io", "v1")),
+    kind: "TokenRequest",
+    verbs: &["create"],
 }];
 
 static ROWS: &[Row] = &[
     row::<api::core::v1::Namespace>(&kinds::namespace::NAMESPACE)
-        .short(&["ns"]).cluster().status().with(&[sub("finalize", "Namespace", &["update"])]),
-    row::<api::core::v1::Pod>(&kinds::pod::POD).short(&["po"]).all().status().generation().with(POD_SUBRESOURCES),
+        .short(&["ns"])
+        .cluster()
+        .status()
+        .with(&[sub("finalize", "Namespace", &["update"])]),
+    row::<api::core::v1::Pod>(&kinds::pod::POD)
+        .short(&["po"])
+        .all()
+        .status()
+        .generation()
+        .with(POD_SUBRESOURCES),
     row::<api::core::v1::Service>(&kinds::service::SERVICE).short(&["svc"]).all().status(),
     row::<api::core::v1::Endpoints>(&kinds::service::ENDPOINTS).short(&["ep"]),
     row::<api::core::v1::ConfigMap>(&kinds::config::CONFIG_MAP).short(&["cm"]),
@@ -114,15 +128,32 @@ static ROWS: &[Row] = &[
     row::<api::core::v1::PersistentVolume>(&kinds::storage::VOLUME).short(&["pv"]).cluster().status(),
     row::<api::core::v1::PersistentVolumeClaim>(&kinds::storage::CLAIM).short(&["pvc"]).status(),
     row::<api::core::v1::ReplicationController>(&kinds::workload::REPLICATION_CONTROLLER)
-        .short(&["rc"]).all().status().scale().generation(),
+        .short(&["rc"])
+        .all()
+        .status()
+        .scale()
+        .generation(),
     row::<api::core::v1::PodTemplate>(&kinds::workload::POD_TEMPLATE),
     row::<api::core::v1::LimitRange>(&kinds::policy::LIMIT_RANGE).short(&["limits"]),
     row::<api::core::v1::ResourceQuota>(&kinds::policy::RESOURCE_QUOTA).short(&["quota"]).status(),
     row::<api::apps::v1::Deployment>(&kinds::workload::DEPLOYMENT)
-        .short(&["deploy"]).all().status().scale().generation(),
-    row::<api::apps::v1::ReplicaSet>(&kinds::workload::REPLICA_SET).short(&["rs"]).all().status().scale().generation(),
+        .short(&["deploy"])
+        .all()
+        .status()
+        .scale()
+        .generation(),
+    row::<api::apps::v1::ReplicaSet>(&kinds::workload::REPLICA_SET)
+        .short(&["rs"])
+        .all()
+        .status()
+        .scale()
+        .generation(),
     row::<api::apps::v1::StatefulSet>(&kinds::workload::STATEFUL_SET)
-        .short(&["sts"]).all().status().scale().generation(),
+        .short(&["sts"])
+        .all()
+        .status()
+        .scale()
+        .generation(),
     row::<api::apps::v1::DaemonSet>(&kinds::workload::DAEMON_SET).short(&["ds"]).all().status().generation(),
     row::<api::apps::v1::ControllerRevision>(&kinds::workload::CONTROLLER_REVISION),
     row::<api::batch::v1::Job>(&kinds::batch::JOB).all().status().generation(),
@@ -131,10 +162,17 @@ static ROWS: &[Row] = &[
     row::<api::discovery::v1::EndpointSlice>(&kinds::service::ENDPOINT_SLICE).generation(),
     row::<api::networking::v1::Ingress>(&kinds::network::INGRESS).short(&["ing"]).status().generation(),
     row::<api::networking::v1::IngressClass>(&kinds::network::INGRESS_CLASS).cluster().generation(),
-    row::<api::networking::v1::NetworkPolicy>(&kinds::network::NETWORK_POLICY).short(&["netpol"]).generation(),
-    row::<api::autoscaling::v2::HorizontalPodAutoscaler>(&kinds::policy::AUTOSCALER).short(&["hpa"]).all().status(),
+    row::<api::networking::v1::NetworkPolicy>(&kinds::network::NETWORK_POLICY)
+        .short(&["netpol"])
+        .generation(),
+    row::<api::autoscaling::v2::HorizontalPodAutoscaler>(&kinds::policy::AUTOSCALER)
+        .short(&["hpa"])
+        .all()
+        .status(),
     row::<api::policy::v1::PodDisruptionBudget>(&kinds::policy::DISRUPTION_BUDGET)
-        .short(&["pdb"]).status().generation(),
+        .short(&["pdb"])
+        .status()
+        .generation(),
     row::<api::scheduling::v1::PriorityClass>(&kinds::policy::PRIORITY_CLASS).short(&["pc"]).cluster(),
     row::<api::node::v1::RuntimeClass>(&kinds::policy::RUNTIME_CLASS).cluster(),
     row::<api::storage::v1::StorageClass>(&kinds::storage::CLASS).short(&["sc"]).cluster(),
@@ -143,14 +181,21 @@ static ROWS: &[Row] = &[
     row::<api::rbac::v1::ClusterRole>(&kinds::rbac::ROLE).cluster(),
     row::<api::rbac::v1::ClusterRoleBinding>(&kinds::rbac::ROLE_BINDING).cluster(),
     row::<api::admissionregistration::v1::MutatingWebhookConfiguration>(&kinds::webhook::CONFIGURATION)
-        .cluster().generation(),
+        .cluster()
+        .generation(),
     row::<api::admissionregistration::v1::ValidatingWebhookConfiguration>(&kinds::webhook::CONFIGURATION)
-        .cluster().generation(),
+        .cluster()
+        .generation(),
     row::<api::certificates::v1::CertificateSigningRequest>(&kinds::policy::SIGNING_REQUEST)
-        .short(&["csr"]).cluster().status()
+        .short(&["csr"])
+        .cluster()
+        .status()
         .with(&[sub("approval", "CertificateSigningRequest", &["get", "patch", "update"])]),
     row::<CustomResourceDefinition>(&kinds::definition::DEFINITION)
-        .short(&["crd", "crds"]).cluster().status().generation(),
+        .short(&["crd", "crds"])
+        .cluster()
+        .status()
+        .generation(),
     row::<APIService>(&kinds::policy::API_SERVICE).cluster().status(),
 ];
 
@@ -169,7 +214,8 @@ pub fn traced(trace: fn(&mut Tracer) -> Arc<Node>) -> Arc<Node> {
 /// The schema of `metadata`, which custom objects share with built-in ones.
 pub fn object_meta() -> Option<Arc<Node>> {
     static META: OnceLock<Option<Arc<Node>>> = OnceLock::new();
-    META.get_or_init(|| traced(Tracer::trace::<api::core::v1::ConfigMap>).fields.get("metadata").cloned()).clone()
+    META.get_or_init(|| traced(Tracer::trace::<api::core::v1::ConfigMap>).fields.get("metadata").cloned())
+        .clone()
 }
 
 /// `group/version`, or the version alone in the core group.
@@ -210,7 +256,8 @@ fn resource(row: &Row) -> Resource {
     for alias in ALIASES.iter().filter(|a| a.plural == row.plural && a.of == row.group) {
         let preferred = &versions[0].api_version;
         let old = api_version(alias.group, alias.version);
-        let deprecation = alias.old.then(|| format!("{old} {} is deprecated; use {preferred} {}", row.kind, row.kind));
+        let deprecation =
+            alias.old.then(|| format!("{old} {} is deprecated; use {preferred} {}", row.kind, row.kind));
         versions.push(Version {
             conversion: Some(alias.conversion),
             deprecation,

@@ -118,7 +118,8 @@ impl Catalog {
     /// Adds or replaces a custom resource.
     pub fn insert(&self, resource: Arc<Resource>) {
         let mut current = self.current.write();
-        let mut resources: Vec<_> = current.resources.iter().filter(|r| r.shard != resource.shard).cloned().collect();
+        let mut resources: Vec<_> =
+            current.resources.iter().filter(|r| r.shard != resource.shard).cloned().collect();
         resources.push(resource);
         *current = Arc::new(Snapshot::of(resources));
     }
@@ -126,7 +127,8 @@ impl Catalog {
     /// Removes a custom resource.
     pub fn remove(&self, shard: &str) {
         let mut current = self.current.write();
-        let resources = current.resources.iter().filter(|r| !r.custom || &*r.shard != shard).cloned().collect();
+        let resources =
+            current.resources.iter().filter(|r| !r.custom || &*r.shard != shard).cloned().collect();
         *current = Arc::new(Snapshot::of(resources));
     }
 }

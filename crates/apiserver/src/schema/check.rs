@@ -86,9 +86,12 @@ fn check(node: &Node, value: &mut Value, path: &str, owner: &str) -> Result<(), 
             format!("json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {wanted}")
         });
     }
-    if node.kind == Type::Time && value.as_str().is_some_and(|t| !t.is_empty() && t.parse::<jiff::Timestamp>().is_err())
+    if node.kind == Type::Time
+        && value.as_str().is_some_and(|t| !t.is_empty() && t.parse::<jiff::Timestamp>().is_err())
     {
-        return Err(format!("parsing time {value} as \"2006-01-02T15:04:05Z07:00\": cannot parse {value} as \"2006\""));
+        return Err(format!(
+            "parsing time {value} as \"2006-01-02T15:04:05Z07:00\": cannot parse {value} as \"2006\""
+        ));
     }
     match value {
         Value::Object(map) if node.kind != Type::Any => {
@@ -160,7 +163,8 @@ mod tests {
         assert!(object["spec"].get("replica").is_none());
         let mut wrong = json!({"spec": {"replicas": "two"}});
         let error = types(&node, &mut wrong).unwrap_err();
-        let want = "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32";
+        let want =
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32";
         assert_eq!(error, want);
     }
 }

@@ -33,7 +33,8 @@ fn node(schema: &Value, depth: usize) -> Node {
         return Node::of(Type::Any);
     }
     let fields = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    node.fields = fields.map(|(key, value)| (key.as_str().into(), Arc::new(self::node(value, depth + 1)))).collect();
+    node.fields =
+        fields.map(|(key, value)| (key.as_str().into(), Arc::new(self::node(value, depth + 1)))).collect();
     node.items = match (schema.get("items"), schema.get("additionalProperties")) {
         (Some(items), _) => Some(Arc::new(self::node(items, depth + 1))),
         (_, Some(Value::Bool(true))) => Some(Arc::new(Node::of(Type::Any))),
@@ -76,10 +77,15 @@ fn kind(schema: &Value) -> Type {
 fn rules(schema: &Value, depth: usize) -> Option<Box<Rules>> {
     let number = |key: &str| schema.get(key).and_then(Value::as_f64);
     let size = |key: &str| schema.get(key).and_then(Value::as_u64);
-    let nodes = |key: &str| object::list(schema, &[key]).iter().map(|s| node(s, depth + 1)).collect::<Vec<_>>();
+    let nodes =
+        |key: &str| object::list(schema, &[key]).iter().map(|s| node(s, depth + 1)).collect::<Vec<_>>();
     let pattern = schema.get("pattern").and_then(Value::as_str);
     let rules = Rules {
-        required: object::list(schema, &["required"]).iter().filter_map(Value::as_str).map(Into::into).collect(),
+        required: object::list(schema, &["required"])
+            .iter()
+            .filter_map(Value::as_str)
+            .map(Into::into)
+            .collect(),
         allowed: object::list(schema, &["enum"]).to_vec(),
         pattern: pattern.and_then(|text| {
             let regex = RegexBuilder::new(text).size_limit(1 << 20).build();
@@ -101,8 +107,23 @@ fn rules(schema: &Value, depth: usize) -> Option<Box<Rules>> {
         not: schema.get("not").map(|s| Box::new(node(s, depth + 1))),
     };
     let keys = [
-        "required", "enum", "pattern", "minimum", "maximum", "multipleOf", "minLength", "maxLength", "minItems",
-        "maxItems", "minProperties", "maxProperties", "format", "allOf", "anyOf", "oneOf", "not",
+        "required",
+        "enum",
+        "pattern",
+        "minimum",
+        "maximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+        "format",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
     ];
     keys.iter().any(|key| schema.get(key).is_some()).then(|| Box::new(rules))
 }
@@ -115,29 +136,36 @@ mod tests {
 
     fn schema() -> Arc<Node> {
         let schema = json!({"type": "object", "required": ["spec"], "properties": {"spec": {
-            "type": "object", "required": ["size"],
-            "properties": {
-                "size": {"type": "integer", "minimum": 1},
-                "mode": {"type": "string", "enum": ["A", "B"], "default": "A"},
-                "name": {"type": "string", "pattern": "^[a-z]+$"},
-                "choice": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
-                    "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
-            }}}});
+        "type": "object", "required": ["size"],
+        "properties": {
+            "size": {"type": "integer", "minimum": 1},
+            "mode": {"type": "string", "enum": ["A", "B"], "default": "A"},
+            "name": {"type": "string", "pattern": "^[a-z]+$"},
+            "choice": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        }}}});
         compile(&schema, None)
     }
 
     #[test]
     fn errors_are_told_in_kubernetes_words() {
         let object = json!({"spec": {"size": 0, "mode": "C", "name": "X", "choice": {"a": 1, "b": 1}}});
-        let errors: Vec<String> = rules::validate(&schema(), &object).iter().map(ToString::to_string).collect();
-        assert_eq!(errors[0], "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1");
+        let errors: Vec<String> =
+            rules::validate(&schema(), &object).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors[0],
+            "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"
+        );
         assert_eq!(errors[1], "spec.mode: Unsupported value: \"C\": supported values: \"A\", \"B\"");
         assert_eq!(errors[2], "spec.name: Invalid value: \"X\": spec.name in body should match '^[a-z]+$'");
-        assert!(errors[3].contains("must validate one and only one schema (oneOf). Found 2 valid alternatives"));
+        assert!(
+            errors[3].contains("must validate one and only one schema (oneOf). Found 2 valid alternatives")
+        );
         let missing = rules::validate(&schema(), &json!({"spec": {}}));
         assert_eq!(missing[0].to_string(), "spec.size: Required value");
         let wrong = rules::validate(&schema(), &json!({"spec": {"size": "x"}}));
-        let want = "spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\"";
+        let want =
+            "spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\"";
         assert_eq!(wrong[0].to_string(), want);
     }
 

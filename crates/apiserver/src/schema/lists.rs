@@ -97,6 +97,7 @@ pub fn rules(owner: &str, field: &str) -> (PatchStrategy, ListType) {
 
 /// Whether server-side apply owns a field as a whole.
 pub fn atomic(owner: &str, field: &str, type_name: &str) -> bool {
-    ATOMIC.contains(&(owner, field)) || matches!(type_name, "LabelSelector" | "NodeSelector" | "NodeSelectorTerm")
+    ATOMIC.contains(&(owner, field))
+        || matches!(type_name, "LabelSelector" | "NodeSelector" | "NodeSelectorTerm")
         || type_name.ends_with("ObjectReference") && type_name != "CrossVersionObjectReference"
 }

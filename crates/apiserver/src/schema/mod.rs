@@ -5,6 +5,7 @@ pub mod check;
 pub mod custom;
 pub mod defaults;
 mod lists;
+pub mod openapi;
 pub mod rules;
 pub mod trace;
 

@@ -132,7 +132,9 @@ fn scalars(rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError
     if let Some(number) = value.as_f64() {
         let mut bad = |detail: String| errors.push(FieldError::invalid(path, value.clone(), detail));
         match rules.minimum {
-            Some((least, true)) if number <= least => bad(format!("{path} in body should be greater than {least}")),
+            Some((least, true)) if number <= least => {
+                bad(format!("{path} in body should be greater than {least}"))
+            }
             Some((least, false)) if number < least => {
                 bad(format!("{path} in body should be greater than or equal to {least}"));
             }
@@ -195,7 +197,9 @@ fn sizes(rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>)
     }
     if let Some(most) = most.filter(|most| size > *most) {
         errors.push(match value {
-            Value::String(_) => FieldError::new(path, Reason::TooLong, format!("may not be more than {most} bytes")),
+            Value::String(_) => {
+                FieldError::new(path, Reason::TooLong, format!("may not be more than {most} bytes"))
+            }
             _ => FieldError {
                 value: Some(size.into()),
                 ..FieldError::new(path, Reason::TooMany, format!("must have at most {most} items"))
@@ -226,7 +230,9 @@ fn logic(rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>)
         match count(&rules.one_of) {
             1 => {}
             0 => bad(format!("{path:?} must validate one and only one schema (oneOf). Found none valid")),
-            n => bad(format!("{path:?} must validate one and only one schema (oneOf). Found {n} valid alternatives")),
+            n => bad(format!(
+                "{path:?} must validate one and only one schema (oneOf). Found {n} valid alternatives"
+            )),
         }
     }
     if let Some(not) = &rules.not

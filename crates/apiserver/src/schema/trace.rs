@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, Expected, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, Expected, MapAccess, SeqAccess, Visitor,
+};
 
 use super::{Node, Type, lists};
 
@@ -133,7 +135,11 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Stop> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
         self.node.name = name;
         if matches!(name, "Time" | "MicroTime") {
             self.node.kind = Type::Time;
@@ -190,7 +196,8 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         }
         self.tracer.open.push(id);
         let mut found = BTreeMap::new();
-        let walk = Fields { tracer: self.tracer, owner: name, fields, next: 0, found: &mut found, root: self.root };
+        let walk =
+            Fields { tracer: self.tracer, owner: name, fields, next: 0, found: &mut found, root: self.root };
         let result = visitor.visit_map(walk);
         self.tracer.open.pop();
         for field in fields {

@@ -123,7 +123,12 @@ impl Store {
 
     /// The objects of a resource, of one namespace or of all, after `from`, in order of key; and the revision at
     /// which this was so.
-    pub fn list(&self, shard: &str, namespace: Option<&str>, from: Option<&Key>) -> (Vec<(Key, Arc<Entry>)>, u64) {
+    pub fn list(
+        &self,
+        shard: &str,
+        namespace: Option<&str>,
+        from: Option<&Key>,
+    ) -> (Vec<(Key, Arc<Entry>)>, u64) {
         let state = self.state.lock();
         let entries = state.shards.get(shard).map(|s| s.list(namespace, from)).unwrap_or_default();
         (entries, state.revision)
@@ -158,7 +163,12 @@ impl Store {
     /// Resources that hold at least one object, of one namespace if given.
     pub fn populated(&self, namespace: &str) -> Vec<ShardName> {
         let state = self.state.lock();
-        state.shards.iter().filter(|(_, s)| s.has_namespace(namespace)).map(|(name, _)| name.clone()).collect()
+        state
+            .shards
+            .iter()
+            .filter(|(_, s)| s.has_namespace(namespace))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Writes an object; it gets its `resourceVersion` here. Returns when it is on disk.

@@ -63,7 +63,11 @@ fn find<'a>(steps: &[Step], value: &'a Value) -> Option<&'a Value> {
         Step::Field(name) => find(rest, value.get(name)?),
         Step::Index(index) => {
             let list = value.as_array()?;
-            let index = if *index < 0 { list.len().checked_add_signed(isize::try_from(*index).ok()?)? } else { usize::try_from(*index).ok()? };
+            let index = if *index < 0 {
+                list.len().checked_add_signed(isize::try_from(*index).ok()?)?
+            } else {
+                usize::try_from(*index).ok()?
+            };
             find(rest, list.get(index)?)
         }
         Step::All => match value {

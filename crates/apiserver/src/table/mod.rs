@@ -52,22 +52,20 @@ pub enum Include {
 
 /// The column definitions of a resource.
 pub fn definitions(resource: &Resource, version: &Version) -> Vec<Value> {
-    let define = |name: &str, kind: &str, format: &str, description: &str, priority: i64| {
-        json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority})
-    };
+    let define = |name: &str, kind: &str, format: &str, description: &str, priority: i64| json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority});
     let name = "Name must be unique within a namespace.";
     let mut columns = Vec::new();
     if resource.behaviour.columns.first().is_none_or(|c| c.name != "Last Seen") {
         columns.push(define("Name", "string", "name", name, 0));
     }
     match &version.columns {
-        Some(custom) => columns.extend(
-            custom.iter().map(|c| define(&c.name, &c.kind, &c.format, &c.description, c.priority)),
-        ),
+        Some(custom) => columns
+            .extend(custom.iter().map(|c| define(&c.name, &c.kind, &c.format, &c.description, c.priority))),
         None => columns
             .extend(resource.behaviour.columns.iter().map(|c| define(c.name, c.kind, "", "", c.priority))),
     }
-    let ages = resource.custom && version.columns.is_none() || resource.behaviour.columns.is_empty() && !resource.custom;
+    let ages = resource.custom && version.columns.is_none()
+        || resource.behaviour.columns.is_empty() && !resource.custom;
     if ages {
         columns.push(define("Age", "string", "", "CreationTimestamp is a timestamp of creation.", 0));
     }
@@ -88,7 +86,11 @@ pub fn row(resource: &Resource, version: &Version, object: Value, include: Inclu
             let row = (resource.behaviour.row)(&object);
             let mut own = row.into_iter();
             for column in resource.behaviour.columns {
-                let cell = if column.name == AGE.name { age(&object, now) } else { own.next().unwrap_or(Value::Null) };
+                let cell = if column.name == AGE.name {
+                    age(&object, now)
+                } else {
+                    own.next().unwrap_or(Value::Null)
+                };
                 cells.push(cell);
             }
         }
@@ -166,7 +168,8 @@ pub fn selector(value: Option<&Value>) -> Value {
     terms.sort();
     for expression in object::list(value, &["matchExpressions"]) {
         let key = object::text(expression, &["key"]);
-        let values: Vec<&str> = object::list(expression, &["values"]).iter().filter_map(Value::as_str).collect();
+        let values: Vec<&str> =
+            object::list(expression, &["values"]).iter().filter_map(Value::as_str).collect();
         terms.push(match object::text(expression, &["operator"]) {
             "Exists" => key.to_owned(),
             "DoesNotExist" => format!("!{key}"),
@@ -199,8 +202,17 @@ mod tests {
     #[test]
     fn durations_read_as_in_kubectl() {
         let cases = [
-            (0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (600, "10m"), (10_800, "3h"), (11_000, "3h3m"),
-            (30_000, "8h"), (172_800, "2d"), (180_000, "2d2h"), (700_000, "8d"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (600, "10m"),
+            (10_800, "3h"),
+            (11_000, "3h3m"),
+            (30_000, "8h"),
+            (172_800, "2d"),
+            (180_000, "2d2h"),
+            (700_000, "8d"),
         ];
         for (seconds, text) in cases {
             assert_eq!(human_duration(seconds), text);

@@ -1,0 +1,93 @@
+//! Objects that every cluster has.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::status::{ApiError, Result};
+use crate::verbs::{self, Call};
+
+const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Makes namespaces, the `kubernetes` service and the roles that users expect, where they are missing.
+///
+/// # Errors
+/// When the store cannot be written.
+pub async fn bootstrap(context: &Arc<Context>) -> Result<()> {
+    for name in NAMESPACES {
+        make(context, "", "v1", "namespaces", "", json!({"metadata": {"name": name}})).await?;
+        furnish(context, name).await;
+    }
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let spec = json!({
+        "clusterIP": "10.96.0.1", "type": "ClusterIP",
+        "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 443}],
+    });
+    let service = json!({"metadata": {"name": "kubernetes", "labels": labels}, "spec": spec});
+    make(context, "", "v1", "services", "default", service).await?;
+    let rbac = "rbac.authorization.k8s.io";
+    let everything = json!([
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]},
+    ]);
+    let read = |secrets: bool| {
+        let resources =
+            if secrets { json!(["*"]) } else { json!(["configmaps", "pods", "services", "endpoints"]) };
+        json!([{"apiGroups": ["*"], "resources": resources, "verbs": ["get", "list", "watch"]}])
+    };
+    let roles = [
+        ("cluster-admin", everything.clone()),
+        ("admin", everything.clone()),
+        ("edit", everything),
+        ("view", read(false)),
+    ];
+    let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+    for (name, rules) in roles {
+        let role = json!({"metadata": {"name": name, "labels": labels}, "rules": rules});
+        make(context, rbac, "v1", "clusterroles", "", role).await?;
+    }
+    let binding = json!({
+        "metadata": {"name": "cluster-admin", "labels": labels},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": rbac, "kind": "Group", "name": "system:masters"}],
+    });
+    make(context, rbac, "v1", "clusterrolebindings", "", binding).await
+}
+
+/// Gives a namespace its default service account and the certificate that its pods trust.
+pub async fn furnish(context: &Arc<Context>, namespace: &str) {
+    let account = json!({"metadata": {"name": "default"}});
+    let description = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
+        endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across \
+        distributions of Kubernetes clusters.";
+    let bundle = json!({
+        "metadata": {"name": "kube-root-ca.crt", "annotations": {"kubernetes.io/description": description}},
+        "data": {"ca.crt": context.pki.ca_pem()},
+    });
+    for (plural, object) in [("serviceaccounts", account), ("configmaps", bundle)] {
+        if let Err(error) = make(context, "", "v1", plural, namespace, object).await
+            && error.reason != "Forbidden"
+        {
+            tracing::warn!(namespace, error = error.message, "cannot furnish a namespace");
+        }
+    }
+}
+
+async fn make(
+    context: &Arc<Context>,
+    group: &str,
+    version: &str,
+    plural: &str,
+    namespace: &str,
+    object: Value,
+) -> Result<()> {
+    let served =
+        context.catalog.snapshot().find(group, version, plural).ok_or_else(ApiError::no_such_resource)?;
+    let mut call = Call::internal(context, served, namespace);
+    // `create` furnishes namespaces, which creates: the future is boxed to be finite.
+    match Box::pin(verbs::create(&mut call, object, None)).await {
+        Err(error) if error.code != StatusCode::CONFLICT => Err(error),
+        _ => Ok(()),
+    }
+}
