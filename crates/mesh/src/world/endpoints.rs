@@ -146,14 +146,14 @@ impl World {
 
     fn endpoints_of(&self, service: &Service) -> Endpoints {
         let of_port = |port: &Port| match service.origin {
-            Origin::Kubernetes => self.from_slices(service, port),
-            Origin::ServiceEntry if !service.selector.is_empty() => self.from_selector(service, port),
+            Origin::Kubernetes => self.in_slices(service, port),
+            Origin::ServiceEntry if !service.selector.is_empty() => self.selected(service, port),
             Origin::ServiceEntry => service.listed.iter().map(|listed| listed.at(port)).collect(),
         };
         Endpoints { by_port: service.ports.iter().map(|p| (p.number, of_port(p))).collect() }
     }
 
-    fn from_slices(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
+    fn in_slices(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
         let key = (service.meta.namespace.clone(), service.meta.name.clone());
         let slices = self.slices_of.get(&key).into_iter().flatten().filter_map(|key| self.slices.get(key));
         let mut found: Vec<Endpoint> = Vec::new();
@@ -168,7 +168,7 @@ impl World {
         sorted(found)
     }
 
-    fn from_selector(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
+    fn selected(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
         let workloads = self.pods.values().chain(self.entries.values());
         let selected = workloads.filter(|w| {
             w.meta.namespace == service.id.namespace

@@ -1,0 +1,8 @@
+//! Snapshots of real manifests -> resources, read back and judged by what Istio generates.
+
+mod bookinfo;
+mod cost;
+mod envoy;
+mod features;
+mod incremental;
+mod kit;
