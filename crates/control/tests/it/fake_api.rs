@@ -1,0 +1,260 @@
+//! As much of a Kubernetes API as a watcher needs: lists, watches, one object, JSON patches. It can go away and
+//! come back on the same port.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Clone)]
+struct Event {
+    collection: String,
+    text: String,
+}
+
+struct Store {
+    version: u64,
+    /// Objects by collection (`/api/v1/pods`) and name (`namespace/name`).
+    objects: BTreeMap<String, BTreeMap<String, Value>>,
+    events: broadcast::Sender<Event>,
+    /// Collections that answer 404.
+    missing: Vec<String>,
+    /// Watches from before this version are told to list again.
+    compacted: u64,
+}
+
+#[derive(Clone)]
+pub struct FakeApi {
+    store: Arc<Mutex<Store>>,
+    address: SocketAddr,
+    running: Arc<Mutex<CancellationToken>>,
+}
+
+impl FakeApi {
+    pub async fn start() -> FakeApi {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = Store {
+            version: 1,
+            objects: BTreeMap::new(),
+            events: broadcast::Sender::new(4096),
+            missing: vec![],
+            compacted: 0,
+        };
+        let api = FakeApi {
+            store: Arc::new(Mutex::new(store)),
+            address: listener.local_addr().unwrap(),
+            running: Arc::default(),
+        };
+        api.serve(listener);
+        api
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let running = CancellationToken::new();
+        *self.running.lock().unwrap() = running.clone();
+        let router = Router::new().fallback(handle).with_state((self.store.clone(), running.clone()));
+        tokio::spawn(async move {
+            tokio::select! {
+                result = axum::serve(listener, router).with_graceful_shutdown(running.clone().cancelled_owned()) => {
+                    result.unwrap();
+                }
+                () = running.cancelled() => {}
+            }
+        });
+    }
+
+    /// Closes every connection and the port.
+    pub fn go_away(&self) {
+        self.running.lock().unwrap().cancel();
+    }
+
+    /// Serves on the same port again; what happened meanwhile can only be learnt by listing.
+    pub fn come_back(&self) {
+        let mut store = self.store.lock().unwrap();
+        store.compacted = store.version;
+        drop(store);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.address).unwrap();
+        self.serve(socket.listen(64).unwrap());
+    }
+
+    /// Writes a kubeconfig file that leads here.
+    pub fn kubeconfig(&self) -> PathBuf {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("lateen-control-{}-{number}", std::process::id()));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters: [{{name: a, cluster: {{server: 'http://{}'}}}}]\n\
+             contexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nusers: [{{name: a, user: {{}}}}]\n",
+            self.address
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn hide(&self, collection: &str) {
+        self.store.lock().unwrap().missing.push(collection.to_owned());
+    }
+
+    /// Writes an object.
+    pub fn put(&self, collection: &str, mut object: Value) {
+        let mut store = self.store.lock().unwrap();
+        store.version += 1;
+        object["metadata"]["resourceVersion"] = json!(store.version.to_string());
+        let key = key(&object);
+        let old = store.objects.entry(collection.to_owned()).or_default().insert(key, object.clone());
+        store.send(collection, if old.is_some() { "MODIFIED" } else { "ADDED" }, &object);
+    }
+
+    /// Removes an object, with (`tell`) or without an event.
+    pub fn delete(&self, collection: &str, key: &str, tell: bool) {
+        let mut store = self.store.lock().unwrap();
+        store.version += 1;
+        let mut object = store.objects.get_mut(collection).unwrap().remove(key).unwrap();
+        object["metadata"]["resourceVersion"] = json!(store.version.to_string());
+        if tell {
+            store.send(collection, "DELETED", &object);
+        }
+    }
+
+    /// Waits until an object is as it should be.
+    pub async fn changed(&self, collection: &str, key: &str, done: impl Fn(&Value) -> bool) {
+        let mut events = self.store.lock().unwrap().events.subscribe();
+        while !self.get(collection, key).is_some_and(|object| done(&object)) {
+            let event = tokio::time::timeout(std::time::Duration::from_secs(20), events.recv()).await;
+            event.expect("the object does not change").unwrap();
+        }
+    }
+
+    pub fn get(&self, collection: &str, key: &str) -> Option<Value> {
+        self.store.lock().unwrap().objects.get(collection)?.get(key).cloned()
+    }
+}
+
+fn key(object: &Value) -> String {
+    let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+    match text("namespace") {
+        namespace if namespace.is_empty() => text("name"),
+        namespace => format!("{namespace}/{}", text("name")),
+    }
+}
+
+impl Store {
+    fn send(&self, collection: &str, kind: &str, object: &Value) {
+        let text = format!("{}\n", json!({"type": kind, "object": object}));
+        // Without watchers nobody hears it.
+        let _ = self.events.send(Event { collection: collection.to_owned(), text });
+    }
+}
+
+type Shared = (Arc<Mutex<Store>>, CancellationToken);
+
+async fn handle(State((store, running)): State<Shared>, request: Request<Body>) -> Response {
+    if running.is_cancelled() {
+        // A connection from before: it ends as if the process had.
+        return (StatusCode::SERVICE_UNAVAILABLE, [("connection", "close")]).into_response();
+    }
+    let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    if request.method() == Method::PATCH {
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        return patch(&store, &path, &body);
+    }
+    let mut store = store.lock().unwrap();
+    if store.missing.contains(&path) {
+        return not_found();
+    }
+    let (parent, name) = path.rsplit_once('/').unwrap();
+    if let Some(object) = store.objects.get(parent).and_then(|objects| objects.get(name)) {
+        return axum::Json(object.clone()).into_response();
+    }
+    if parent.ends_with("/namespaces") && parent.ends_with("v1/namespaces") {
+        return not_found();
+    }
+    // A namespaced collection is the part of the whole that is in the namespace.
+    let (collection, namespace) =
+        match path.split_once("/namespaces/").map(|(root, rest)| (root, rest.split_once('/'))) {
+            Some((root, Some((namespace, kind)))) => (format!("{root}/{kind}"), format!("{namespace}/")),
+            _ => (path.clone(), String::new()),
+        };
+    if query.contains("watch=") {
+        let events = BroadcastStream::new(store.events.subscribe());
+        let lines = events.filter_map(move |event| {
+            let event = event.unwrap();
+            std::future::ready(
+                (event.collection == collection).then(|| Ok::<_, std::io::Error>(Bytes::from(event.text))),
+            )
+        });
+        let since = resource_version(&query);
+        if since < store.compacted {
+            let status = json!({"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410, "message": "too old"});
+            return format!("{}\n", json!({"type": "ERROR", "object": status})).into_response();
+        }
+        // What was written between list and watch.
+        let missed: Vec<_> = store
+            .objects
+            .get(&path)
+            .into_iter()
+            .flatten()
+            .filter(|(_, o)| {
+                o["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() > since
+            })
+            .map(|(_, o)| Ok(Bytes::from(format!("{}\n", json!({"type": "MODIFIED", "object": o})))))
+            .collect();
+        let stream = futures::stream::iter(missed).chain(lines).take_until(running.cancelled_owned());
+        return Body::from_stream(stream).into_response();
+    }
+    store.version += 1;
+    let objects = store.objects.get(&collection);
+    let items: Vec<_> =
+        objects.into_iter().flatten().filter(|(k, _)| k.starts_with(&namespace)).map(|(_, o)| o).collect();
+    let list = json!({
+        "kind": "List", "apiVersion": "v1",
+        "metadata": {"resourceVersion": store.version.to_string()},
+        "items": items,
+    });
+    axum::Json(list).into_response()
+}
+
+fn resource_version(query: &str) -> u64 {
+    let pair = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+    pair.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn patch(store: &Mutex<Store>, path: &str, body: &[u8]) -> Response {
+    let mut store = store.lock().unwrap();
+    let (collection, name) = path.rsplit_once('/').unwrap();
+    store.version += 1;
+    let version = store.version.to_string();
+    let Some(object) = store.objects.get_mut(collection).and_then(|objects| objects.get_mut(name)) else {
+        return not_found();
+    };
+    let patch: json_patch::Patch = serde_json::from_slice(body).unwrap();
+    json_patch::patch(object, &patch).unwrap();
+    object["metadata"]["resourceVersion"] = json!(version);
+    let object = object.clone();
+    store.send(collection, "MODIFIED", &object);
+    axum::Json(object).into_response()
+}
+
+fn not_found() -> Response {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "not found", "reason": "NotFound", "code": 404,
+    });
+    (StatusCode::NOT_FOUND, axum::Json(status)).into_response()
+}

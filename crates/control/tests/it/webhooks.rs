@@ -1,0 +1,166 @@
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::Running;
+use crate::fake_api::FakeApi;
+use crate::objects::{MUTATING, NAMESPACES, meta};
+
+/// Posts to a webhook as the API server does: over TLS, by the service's name, trusting the bundle.
+async fn post(running: &Running, path: &str, body: String) -> (u16, String) {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(running.ca_pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(running.addresses.webhooks).await.unwrap();
+    let name = ServerName::try_from("istiod.istio-system.svc").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post(path)
+        .header("host", "istiod.istio-system.svc")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn review(running: &Running, path: &str, version: &str, object: Value) -> Value {
+    let body = json!({
+        "apiVersion": version, "kind": "AdmissionReview",
+        "request": {"uid": "u1", "namespace": "default", "name": "x", "operation": "CREATE", "object": object},
+    });
+    let (status, body) = post(running, path, body.to_string()).await;
+    assert_eq!(status, 200, "{body}");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["apiVersion"], version);
+    assert_eq!(answer["response"]["uid"], "u1");
+    answer["response"].clone()
+}
+
+fn pod() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "sleep-", "labels": {"app": "sleep"}},
+        "spec": {"containers": [{"name": "sleep", "image": "curl"}]},
+    })
+}
+
+fn namespace(injection: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": {"istio-injection": injection}}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_labelled_namespaces_get_a_sidecar_in_both_review_versions() {
+    let api = FakeApi::start().await;
+    api.put(NAMESPACES, namespace("enabled"));
+    let running = Running::start(api).await;
+    for version in ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"] {
+        let answer = review(&running, "/inject", version, pod()).await;
+        assert_eq!((&answer["allowed"], &answer["patchType"]), (&json!(true), &json!("JSONPatch")));
+        let patch = STANDARD.decode(answer["patch"].as_str().unwrap()).unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+        let mut injected = pod();
+        json_patch::patch(&mut injected, &patch).unwrap();
+        let names: Vec<&str> = injected["spec"]["containers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["name"].as_str().unwrap())
+            .collect();
+        assert!(names.contains(&"istio-proxy") && names.contains(&"sleep"), "{names:?}");
+    }
+    running.api.put(NAMESPACES, namespace("disabled"));
+    let answer = review(&running, "/inject", "admission.k8s.io/v1", pod()).await;
+    assert_eq!((answer["allowed"].as_bool(), answer.get("patch")), (Some(true), None));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_resource_is_refused_with_every_error() {
+    let running = Running::start(FakeApi::start().await).await;
+    let object = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": meta("default", "x"),
+        "spec": {
+            "hosts": ["reviews"],
+            "http": [{
+                "timeout": "soon",
+                "route": [{"destination": {"host": "reviews"}, "weight": -1}],
+                "nonsense": true,
+            }],
+        },
+    });
+    let answer = review(&running, "/validate", "admission.k8s.io/v1", object).await;
+    assert_eq!(answer["allowed"], false);
+    let message = answer["status"]["message"].as_str().unwrap();
+    for field in ["spec.http[0].timeout", "spec.http[0].nonsense", "spec.http[0].route[0].weight"] {
+        assert!(message.contains(field), "{field} in {message}");
+    }
+    assert_eq!(answer["status"]["code"], 422);
+    assert!(answer["status"]["details"]["causes"].as_array().unwrap().len() >= 3);
+    let valid = crate::objects::split(10);
+    assert_eq!(review(&running, "/validate", "admission.k8s.io/v1", valid).await["allowed"], true);
+    assert_eq!(review(&running, "/validate", "admission.k8s.io/v1", pod()).await["allowed"], true);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_review_is_refused_and_what_is_too_large_is_cut_off() {
+    let running = Running::start(FakeApi::start().await).await;
+    for body in ["", "{}", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}", "nonsense"] {
+        let (status, text) = post(&running, "/validate", body.to_owned()).await;
+        assert_eq!(status, 400, "{text}");
+        assert!(text.contains("AdmissionReview"), "{text}");
+    }
+    let (status, _) = post(&running, "/inject", " ".repeat(9 << 20)).await;
+    assert_eq!(status, 413);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ca_bundle_is_put_into_the_webhook_configurations_and_kept_there() {
+    let api = FakeApi::start().await;
+    let hook = |name: &str| {
+        json!({"name": name, "clientConfig": {"service": {"name": "istiod", "namespace": "istio-system"}},
+                                   "sideEffects": "None", "admissionReviewVersions": ["v1"]})
+    };
+    let configuration = |name: &str| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [hook("a.istio.io"), hook("b.istio.io")],
+        })
+    };
+    api.put(MUTATING, configuration("istio-sidecar-injector"));
+    api.put(MUTATING, configuration("somebody-else"));
+    let running = Running::start(api).await;
+    let expected = json!(STANDARD.encode(&running.ca_pem));
+    for _ in 0..2 {
+        running
+            .api
+            .changed(MUTATING, "istio-sidecar-injector", |object| {
+                (0..2).all(|at| object["webhooks"][at]["clientConfig"]["caBundle"] == expected)
+            })
+            .await;
+        // Somebody applies the manifest again.
+        running.api.put(MUTATING, configuration("istio-sidecar-injector"));
+    }
+    let other = running.api.get(MUTATING, "somebody-else").unwrap();
+    assert!(other["webhooks"][0]["clientConfig"].get("caBundle").is_none());
+    running.stop().await;
+}
