@@ -19,6 +19,8 @@ struct Inner {
     /// Keys that are being worked on, and whether they changed meanwhile.
     working: HashMap<Key, bool>,
     later: BTreeSet<(Instant, Key)>,
+    /// When each key of `later` is due; the last wish counts.
+    due: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
 }
 
@@ -74,6 +76,7 @@ impl Queue {
     pub(crate) fn done(&self, key: Key, succeeded: bool, again: Option<Duration>) {
         let mut inner = self.lock();
         let changed = inner.working.remove(&key).unwrap_or(false);
+        inner.unschedule(&key);
         let delay = if succeeded {
             inner.failures.remove(&key);
             again
@@ -86,7 +89,7 @@ impl Queue {
         if changed && succeeded {
             inner.enqueue(key);
         } else if let Some(delay) = delay {
-            inner.later.insert((Instant::now() + delay, key));
+            inner.schedule(key, Instant::now() + delay);
         }
         drop(inner);
         self.changed.notify_one();
@@ -106,9 +109,21 @@ impl Inner {
         }
     }
 
+    fn schedule(&mut self, key: Key, at: Instant) {
+        self.due.insert(key.clone(), at);
+        self.later.insert((at, key));
+    }
+
+    fn unschedule(&mut self, key: &Key) {
+        if let Some(entry) = self.due.remove_entry(key) {
+            self.later.remove(&(entry.1, entry.0));
+        }
+    }
+
     fn promote(&mut self, now: Instant) {
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.later.pop_first() {
+                self.due.remove(&key);
                 self.enqueue(key);
             }
         }
@@ -162,5 +177,20 @@ mod tests {
         let before = Instant::now();
         assert_eq!(queue.next().await, key("a"));
         assert!(before.elapsed() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_wish_to_come_back_counts() {
+        let queue = Queue::default();
+        for seconds in [600, 3] {
+            queue.add(key("a"));
+            let a = queue.next().await;
+            queue.done(a, true, Some(Duration::from_secs(seconds)));
+        }
+        let before = Instant::now();
+        let a = queue.next().await;
+        assert_eq!(before.elapsed().as_secs(), 3);
+        queue.done(a, true, None);
+        assert!(queue.lock().later.is_empty());
     }
 }

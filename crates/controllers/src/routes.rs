@@ -1,7 +1,11 @@
 //! Which controllers have to look at what when an object changes.
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::{Resource, ResourceExt};
 
@@ -103,19 +107,19 @@ fn replica_set_owner(context: &Context, set: &ReplicaSet) {
 }
 
 /// A Service concerns its slices and Endpoints.
-pub(crate) fn service(context: &Context, change: &Change<k8s_openapi::api::core::v1::Service>) {
+pub(crate) fn service(context: &Context, change: &Change<Service>) {
     context.queues.endpoints.add_some(own_key(change));
     context.queues.mirrors.add_some(own_key(change));
 }
 
 /// Endpoints that someone else has changed are put right, or mirrored if they are the user's.
-pub(crate) fn endpoints(context: &Context, change: &Change<k8s_openapi::api::core::v1::Endpoints>) {
+pub(crate) fn endpoints(context: &Context, change: &Change<Endpoints>) {
     context.queues.endpoints.add_some(own_key(change));
     context.queues.mirrors.add_some(own_key(change));
 }
 
 /// A slice that someone else has changed is put right.
-pub(crate) fn slice(context: &Context, change: &Change<k8s_openapi::api::discovery::v1::EndpointSlice>) {
+pub(crate) fn slice(context: &Context, change: &Change<EndpointSlice>) {
     for slice in change.both() {
         if let Some(service) = slice.labels().get(endpoints::SERVICE_NAME) {
             let key = Key::new(slice.namespace().unwrap_or_default(), service.clone());
@@ -126,7 +130,7 @@ pub(crate) fn slice(context: &Context, change: &Change<k8s_openapi::api::discove
 }
 
 /// A node that came or went concerns every DaemonSet; its zone stands in the slices of its pods.
-pub(crate) fn node(context: &Context, change: &Change<k8s_openapi::api::core::v1::Node>) {
+pub(crate) fn node(context: &Context, change: &Change<Node>) {
     let same = match (&change.old, &change.new) {
         (Some(old), Some(new)) => old.metadata.labels == new.metadata.labels && old.spec == new.spec,
         _ => false,
@@ -141,4 +145,57 @@ pub(crate) fn node(context: &Context, change: &Change<k8s_openapi::api::core::v1
     for service in context.stores.services.all() {
         context.queues.endpoints.add(Key::of(&*service));
     }
+}
+
+/// A Deployment concerns itself and the autoscalers that are for it.
+pub(crate) fn deployment(context: &Context, change: &Change<Deployment>) {
+    context.queues.deployments.add_some(own_key(change));
+    autoscalers(context, own_key(change));
+}
+
+/// A StatefulSet concerns itself and the autoscalers that are for it.
+pub(crate) fn stateful_set(context: &Context, change: &Change<StatefulSet>) {
+    context.queues.stateful_sets.add_some(own_key(change));
+    autoscalers(context, own_key(change));
+}
+
+fn autoscalers(context: &Context, target: Option<Key>) {
+    let Some(target) = target else { return };
+    for scaler in context.stores.autoscalers.in_namespace(&target.namespace) {
+        if scaler.spec.as_ref().is_some_and(|spec| spec.scale_target_ref.name == target.name) {
+            context.queues.autoscalers.add(Key::of(&*scaler));
+        }
+    }
+}
+
+/// A Job concerns itself and the CronJob that started it.
+pub(crate) fn job(context: &Context, change: &Change<Job>) {
+    context.queues.jobs.add_some(own_key(change));
+    for job in change.both() {
+        if let Some(owner) = ownership::controller(&job.metadata)
+            && owner.kind == "CronJob"
+        {
+            context.queues.cron_jobs.add(Key::new(job.namespace().unwrap_or_default(), owner.name.clone()));
+        }
+    }
+}
+
+/// A DaemonSet concerns itself.
+pub(crate) fn daemon_set(context: &Context, change: &Change<DaemonSet>) {
+    context.queues.daemon_sets.add_some(own_key(change));
+}
+
+/// A CronJob concerns itself.
+pub(crate) fn cron_job(context: &Context, change: &Change<CronJob>) {
+    context.queues.cron_jobs.add_some(own_key(change));
+}
+
+/// A PodDisruptionBudget concerns itself.
+pub(crate) fn budget(context: &Context, change: &Change<PodDisruptionBudget>) {
+    context.queues.budgets.add_some(own_key(change));
+}
+
+/// A HorizontalPodAutoscaler concerns itself.
+pub(crate) fn autoscaler(context: &Context, change: &Change<HorizontalPodAutoscaler>) {
+    context.queues.autoscalers.add_some(own_key(change));
 }

@@ -11,7 +11,10 @@ use crate::events::Recorder;
 use crate::queue::Queue;
 use crate::store::Key;
 use crate::watch::follow;
-use crate::{Options, deployment, endpoints, replicaset, routes};
+use crate::{
+    Options, autoscaler, budget, cronjob, daemonset, deployment, endpoints, job, replicaset, routes,
+    statefulset,
+};
 
 /// Keys that one controller works on at a time.
 const WORKERS: usize = 4;
@@ -49,10 +52,13 @@ fn watches(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
     }
     watch!(pods, routes::pod);
     watch!(replica_sets, routes::replica_set);
-    watch!(deployments, |context: &Context, change| context
-        .queues
-        .deployments
-        .add_some(routes::own_key(change)));
+    watch!(deployments, routes::deployment);
+    watch!(stateful_sets, routes::stateful_set);
+    watch!(daemon_sets, routes::daemon_set);
+    watch!(jobs, routes::job);
+    watch!(cron_jobs, routes::cron_job);
+    watch!(budgets, routes::budget);
+    watch!(autoscalers, routes::autoscaler);
     watch!(nodes, routes::node);
     watch!(services, routes::service);
     watch!(endpoints, routes::endpoints);
@@ -62,7 +68,7 @@ fn watches(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
 /// The workers of each controller.
 fn workers(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
     macro_rules! controller {
-        ($name:literal, $queue:ident, $reconcile:path, [$($needs:ident),+]) => {
+        ($name:literal, $queue:ident, $reconcile:path, [$($needs:ident),+ $(,)?]) => {
             for _ in 0..WORKERS {
                 let context = Arc::clone(context);
                 tasks.spawn(async move {
@@ -78,6 +84,17 @@ fn workers(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
     }
     controller!("deployment", deployments, deployment::reconcile, [deployments, replica_sets, pods]);
     controller!("replicaset", replica_sets, replicaset::reconcile, [replica_sets, pods]);
+    controller!("statefulset", stateful_sets, statefulset::reconcile, [stateful_sets, pods]);
+    controller!("daemonset", daemon_sets, daemonset::reconcile, [daemon_sets, pods, nodes]);
+    controller!("job", jobs, job::reconcile, [jobs, pods]);
+    controller!("cronjob", cron_jobs, cronjob::reconcile, [cron_jobs, jobs]);
+    controller!("disruption", budgets, budget::reconcile, [budgets, pods]);
+    controller!(
+        "horizontalpodautoscaler",
+        autoscalers,
+        autoscaler::reconcile,
+        [autoscalers, deployments, replica_sets, stateful_sets]
+    );
     controller!("endpoints", endpoints, endpoints::reconcile, [services, pods, nodes, slices, endpoints]);
     controller!(
         "endpointslicemirroring",

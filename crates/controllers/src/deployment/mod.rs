@@ -4,6 +4,7 @@ mod condition;
 mod plan;
 mod revision;
 mod rolling;
+
 mod status;
 
 #[cfg(test)]
@@ -21,6 +22,8 @@ use crate::context::Context;
 use crate::events::Severity;
 use crate::ownership;
 use crate::store::Key;
+
+pub(crate) use rolling::scaled;
 
 const COMPONENT: &str = "deployment-controller";
 

@@ -2,6 +2,7 @@
 
 mod deployments;
 mod fake_api;
+mod workloads;
 
 use fake_api::FakeApi;
 use kube::api::{Api, PostParams};
@@ -62,9 +63,10 @@ async fn node(api: FakeApi) {
             number.set(number.get() + 1);
             let is_fresh = fresh(pod);
             if is_fresh {
+                let phase = if pod["metadata"]["labels"]["job-name"].is_null() { "Running" } else { "Succeeded" };
                 pod["spec"]["nodeName"] = json!("lateen");
                 pod["status"] = json!({
-                    "phase": "Running", "podIP": format!("10.244.0.{}", number.get() + 1),
+                    "phase": phase, "podIP": format!("10.244.0.{}", number.get() + 1),
                     "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": "2024-01-01T00:00:00Z" }],
                 });
             }

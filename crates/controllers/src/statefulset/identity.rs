@@ -1,0 +1,66 @@
+//! What makes a StatefulSet's pod that very pod: its name, host name, labels and volumes.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume};
+use kube::ResourceExt;
+
+use crate::{Options, ownership, pods, template_hash};
+
+pub(super) const REVISION: &str = "controller-revision-hash";
+const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
+const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
+
+/// The name of the present template (where Kubernetes has a ControllerRevision).
+pub(super) fn revision(set: &StatefulSet) -> String {
+    let hash = set.spec.as_ref().map(|spec| template_hash::of(&spec.template, 0)).unwrap_or_default();
+    format!("{}-{hash}", set.name_any())
+}
+
+/// The ordinal in a pod's name.
+pub(super) fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
+    let name = pod.metadata.name.as_deref()?;
+    let digits = name.strip_prefix(set.metadata.name.as_deref()?)?.strip_prefix('-')?;
+    let number: i32 = digits.parse().ok()?;
+    // "web-01" is not a name that this controller gives.
+    (number.to_string() == digits).then_some(number)
+}
+
+/// The ordinals that the set asks for.
+pub(super) fn ordinals(set: &StatefulSet) -> std::ops::Range<i32> {
+    let spec = set.spec.as_ref();
+    let first = spec.and_then(|spec| spec.ordinals.as_ref()?.start).unwrap_or(0).max(0);
+    let count = spec.and_then(|spec| spec.replicas).unwrap_or(1).max(0);
+    first..first.saturating_add(count)
+}
+
+/// The pod of an ordinal.
+pub(super) fn pod(set: &StatefulSet, ordinal: i32, options: &Options) -> Option<Pod> {
+    let spec = set.spec.as_ref()?;
+    let namespace = set.namespace().unwrap_or_default();
+    let name = format!("{}-{ordinal}", set.name_any());
+    let mut pod =
+        pods::from_template(&spec.template, &namespace, &name, ownership::controller_reference(set));
+    let labels = pod.metadata.labels.get_or_insert_default();
+    labels.insert(POD_NAME.to_owned(), name.clone());
+    labels.insert(POD_INDEX.to_owned(), ordinal.to_string());
+    labels.insert(REVISION.to_owned(), revision(set));
+    let pod_spec = pod.spec.get_or_insert_default();
+    pod_spec.hostname = Some(name.clone());
+    pod_spec.subdomain = spec.service_name.clone();
+    let volumes = pod_spec.volumes.get_or_insert_default();
+    for claim in spec.volume_claim_templates.iter().flatten() {
+        let claim = claim.name_any();
+        let path = options.volume_root.join(&namespace).join(format!("{claim}-{name}"));
+        volumes.retain(|volume| volume.name != claim);
+        // One machine: what a claim asks for is a directory that outlives the pod.
+        volumes.push(Volume {
+            name: claim,
+            host_path: Some(HostPathVolumeSource {
+                path: path.to_string_lossy().into_owned(),
+                type_: Some("DirectoryOrCreate".to_owned()),
+            }),
+            ..Volume::default()
+        });
+    }
+    Some(pod)
+}
