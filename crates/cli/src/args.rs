@@ -39,16 +39,16 @@ pub enum Command {
     Validate(Validate),
     /// Print the custom resource definitions that Lateen understands.
     Crds,
-    /// Run the control plane (istiod's role).
-    Control(RawArguments),
+    /// Run the control plane (istiod's role); its pod's environment says how.
+    Control,
     /// Run the proxy with an Envoy bootstrap file.
     Proxy(RawArguments),
     /// Run the pod's entry point: bootstrap, readiness, drain, and the proxy itself (pilot-agent's role).
     Agent(RawArguments),
     /// Program the pod's redirection (istio-init's role).
-    Capture(RawArguments),
+    Capture(lateen_capture::Arguments),
     /// Run one of the demo applications.
-    Demo(RawArguments),
+    Demo(lateen_demo::Demo),
     /// Print the version.
     Version,
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::source::{MeshConfigMap, Namespaces, kubernetes};
+use crate::source::{Injection, MeshConfigMap, Namespaces, kubernetes};
 use crate::webhook::{Injector, Webhooks};
 use crate::{Context, ControlOptions, KubeAccess, ads, debug, hub, webhook};
 
@@ -100,7 +100,9 @@ impl Control {
         let namespaces = Namespaces::default();
         let (updates, receiver) = hub::queue();
         let mut watches = JoinSet::new();
+        let injection = Injection::new(options.inject);
         let map = MeshConfigMap {
+            injection: injection.clone(),
             namespace: options.namespace,
             name: options.mesh_config_map,
             domain: options.domain,
@@ -109,7 +111,7 @@ impl Control {
         drop(updates);
         watches.spawn(webhook::keep_patched(client.clone(), authority.certificate_pem().to_owned()));
         watches.spawn(hub::run(Arc::clone(&context.hub), receiver, expected));
-        let injector = Arc::new(Injector { config: options.inject, namespaces, client: Some(client) });
+        let injector = Arc::new(Injector { config: injection, namespaces, client: Some(client) });
         let webhook_state = Webhooks { injector, metrics: Arc::clone(&context.metrics) };
         tracing::info!(
             xds = %addresses.xds,

@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod manifest;
 mod merge;
+mod mesh_config;
 mod metadata;
 mod patch;
 mod pod;

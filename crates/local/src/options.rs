@@ -30,6 +30,9 @@ pub struct MeshOptions {
     pub demo: Option<String>,
     /// `--image NAME=COMMAND`: programs of the host that images of these names run.
     pub images: Vec<ImageCommand>,
+    /// Whether the ingress gateway gets the NodePorts that the tutorials know (31380, 31390): only one mesh of a
+    /// machine can have them.
+    pub well_known_ports: bool,
     /// `--proxy envoy=PATH`: run this Envoy as every sidecar and gateway instead of Lateen's own proxy.
     pub envoy: Option<PathBuf>,
 }

@@ -12,6 +12,7 @@ pub fn run(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     let outcome = match first.to_str()? {
         verb::ENTER => namespaces::enter(rest),
         verb::INIT => namespaces::init(rest),
+        lateen_node::launcher::VERB => lateen_node::launcher::main(),
         verb::DAEMON => lateen_local::daemon::main(rest),
         _ => return None,
     };

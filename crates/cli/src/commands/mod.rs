@@ -1,11 +1,20 @@
 //! One file a verb.
 
+mod agent;
+mod capture;
+mod control;
 mod crds;
+mod demo;
 mod down;
 pub mod hidden;
+mod kube_inject;
 mod kubeconfig;
+mod logging;
+mod proxy;
+mod resources;
 mod status;
 mod up;
+mod validate;
 mod version;
 
 use std::process::ExitCode;
@@ -21,7 +30,18 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Down(arguments) => down::run(&arguments)?,
         Command::Status(instance) => status::run(&instance)?,
         Command::Kubeconfig(instance) => kubeconfig::run(&instance)?,
+        Command::Create(arguments) => resources::create::run(&arguments)?,
+        Command::Replace(arguments) => resources::replace::run(&arguments)?,
+        Command::Get(arguments) => resources::get::run(&arguments)?,
+        Command::Delete(arguments) => resources::delete::run(&arguments)?,
+        Command::KubeInject(arguments) => kube_inject::run(&arguments)?,
+        Command::Validate(arguments) => return validate::run(&arguments),
         Command::Crds => crds::run()?,
+        Command::Control => control::run()?,
+        Command::Proxy(arguments) => return proxy::run(&arguments),
+        Command::Agent(arguments) => agent::run(&arguments)?,
+        Command::Capture(arguments) => capture::run(&arguments)?,
+        Command::Demo(arguments) => return demo::run(arguments),
         Command::Version => version::run(),
     }
     Ok(ExitCode::SUCCESS)

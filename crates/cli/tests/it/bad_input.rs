@@ -50,7 +50,9 @@ fn an_invalid_resource_is_refused_with_all_its_errors(mesh: &Mesh) {
          - {destination: {host: 'not a host', subset: v2}, weight: 50}\n",
     );
     assert!(!applied, "{said}");
-    for field in ["spec.http[0].timeout", "spec.http[0].route[0].weight", "spec.http[0].route[1].destination.host"] {
+    for field in
+        ["spec.http[0].timeout", "spec.http[0].route[0].weight", "spec.http[0].route[1].destination.host"]
+    {
         assert!(said.contains(field), "{field} is not named: {said}");
     }
     assert_eq!(mesh.kubectl(&["get", "vs", "reviews", "-o", "jsonpath={.spec}"]), before);
@@ -69,7 +71,10 @@ fn four_of_five_documents_are_applied(mesh: &Mesh) {
     let (all, said) = apply_text(mesh, &text);
     assert!(!all);
     for number in [1, 2, 4, 5] {
-        assert!(said.contains(&format!("virtualservice.networking.istio.io/five-{number} created")), "{said}");
+        assert!(
+            said.contains(&format!("virtualservice.networking.istio.io/five-{number} created")),
+            "{said}"
+        );
     }
     assert!(said.contains("five-3") && said.contains("weight"), "{said}");
     assert!(!mesh.try_kubectl(&["get", "vs", "five-3"]).status.success());
@@ -132,7 +137,14 @@ fn traffic_goes_on_without_the_control_plane(mesh: &Mesh) {
     for _ in 0..50 {
         productpage_status(mesh, 200).unwrap();
     }
-    mesh.kubectl(&["wait", "-n", "istio-system", "--for=condition=Available", "deployment/istiod", "--timeout=30s"]);
+    mesh.kubectl(&[
+        "wait",
+        "-n",
+        "istio-system",
+        "--for=condition=Available",
+        "deployment/istiod",
+        "--timeout=30s",
+    ]);
     mesh.kubectl(&["delete", "-f", samples().join("bookinfo/gateway.yaml").to_str().unwrap()]);
     eventually(Duration::from_secs(15), || match http::get(&mesh.gateway, "/productpage") {
         // Without a server the gateway closes its listener, or knows no route.

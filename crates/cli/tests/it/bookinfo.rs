@@ -7,7 +7,6 @@ use lateen_testkit::http::{self, Answer};
 
 use crate::harness::{Mesh, User, envoy, eventually, has_program, missing_peer, samples, upstream};
 
-
 /// Where the manifests of one release of Istio lie.
 struct Manifests {
     bookinfo: PathBuf,
@@ -70,7 +69,9 @@ fn walk_through(version: &str, user: User, arguments: &[&str]) {
     if !has_program("kubectl") {
         return missing_peer("kubectl");
     }
-    let Some(manifests) = Manifests::of(version) else { return missing_peer("the folder of Istio's manifests") };
+    let Some(manifests) = Manifests::of(version) else {
+        return missing_peer("the folder of Istio's manifests");
+    };
     let mesh = Mesh::up(user, arguments);
     deploy(&mesh, &manifests);
     mesh.apply(&manifests.networking("bookinfo-gateway.yaml"));
@@ -78,7 +79,9 @@ fn walk_through(version: &str, user: User, arguments: &[&str]) {
     round_robin(&mesh);
     mesh.apply(&manifests.networking("destination-rule-all.yaml"));
     mesh.apply(&manifests.networking("virtual-service-all-v1.yaml"));
-    eventually(Duration::from_secs(5), || share(&mesh, 20, stars_none).eq(&20).then_some(()).ok_or("v2, v3".into()));
+    eventually(Duration::from_secs(5), || {
+        share(&mesh, 20, stars_none).eq(&20).then_some(()).ok_or("v2, v3".into())
+    });
     no_stars(&mesh);
     jason_sees_black_stars(&mesh, &manifests);
     jason_waits_for_ratings(&mesh, &manifests);
@@ -141,7 +144,8 @@ fn no_stars(mesh: &Mesh) {
 }
 
 fn round_robin(mesh: &Mesh) {
-    for (version, wanted) in [("v1", stars_none as fn(&str) -> bool), ("v2", stars_black), ("v3", stars_red)] {
+    for (version, wanted) in [("v1", stars_none as fn(&str) -> bool), ("v2", stars_black), ("v3", stars_red)]
+    {
         let seen = share(mesh, 60, wanted);
         assert!((5..=40).contains(&seen), "{version} answered {seen} of 60");
     }
@@ -171,8 +175,19 @@ fn jason_sees_black_stars(mesh: &Mesh, manifests: &Manifests) {
 
 /// What curl, run in the sleep pod, says of a call to ratings: status and seconds.
 fn call_ratings(mesh: &Mesh, headers: &[&str]) -> (u16, f64) {
-    let mut arguments =
-        vec!["exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{time_total}"];
+    let mut arguments = vec![
+        "exec",
+        "deploy/sleep",
+        "-c",
+        "sleep",
+        "--",
+        "curl",
+        "-s",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{time_total}",
+    ];
     for header in headers {
         arguments.extend(["-H", header]);
     }
@@ -214,13 +229,21 @@ fn jason_gets_no_ratings(mesh: &Mesh, manifests: &Manifests) {
 fn weights_hold(mesh: &Mesh, manifests: &Manifests) {
     let requests = 1000;
     mesh.apply(&manifests.networking("virtual-service-reviews-50-v3.yaml"));
-    eventually(Duration::from_secs(5), || (share(mesh, 20, stars_red) > 0).then_some(()).ok_or("no v3".to_owned()));
+    eventually(Duration::from_secs(5), || {
+        (share(mesh, 20, stars_red) > 0).then_some(()).ok_or("no v3".to_owned())
+    });
     let red = share(mesh, requests, stars_red);
     assert!((450..=550).contains(&red), "{red} of {requests} at 50/50");
     let canary: &Path = &manifests.networking("virtual-service-reviews-80-20.yaml");
-    let canary = if canary.exists() { canary.to_owned() } else { samples().join("bookinfo/virtual-service-reviews-80-20.yaml") };
+    let canary = if canary.exists() {
+        canary.to_owned()
+    } else {
+        samples().join("bookinfo/virtual-service-reviews-80-20.yaml")
+    };
     mesh.apply(&canary);
-    eventually(Duration::from_secs(5), || (share(mesh, 20, stars_red) == 0).then_some(()).ok_or("v3".to_owned()));
+    eventually(Duration::from_secs(5), || {
+        (share(mesh, 20, stars_red) == 0).then_some(()).ok_or("v3".to_owned())
+    });
     let black = share(mesh, requests, stars_black);
     assert!((150..=250).contains(&black), "{black} of {requests} at 80/20");
 }

@@ -66,7 +66,8 @@ fn called_istioctl_it_speaks_as_the_tutorials_show() {
     let istioctl = mesh.state.join("istioctl");
     symlink(env!("CARGO_BIN_EXE_lateen"), &istioctl).unwrap();
     let run = |arguments: &[&str]| {
-        let output = Command::new(&istioctl).args(arguments).env("KUBECONFIG", mesh.kubeconfig()).output().unwrap();
+        let output =
+            Command::new(&istioctl).args(arguments).env("KUBECONFIG", mesh.kubeconfig()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", text(&output));
         text(&output)
     };
@@ -75,7 +76,8 @@ fn called_istioctl_it_speaks_as_the_tutorials_show() {
     let file = file.to_str().unwrap();
     let said = run(&["create", "-f", file, "--namespace", "voting"]);
     let first = said.lines().next().unwrap();
-    let revision = first.strip_prefix("Created config destination-rule/voting/productpage at revision ").unwrap();
+    let revision =
+        first.strip_prefix("Created config destination-rule/voting/productpage at revision ").unwrap();
     assert!(revision.parse::<u64>().is_ok(), "{said}");
     let said = run(&["replace", "-f", file, "-n", "voting"]);
     assert!(said.starts_with("Updated config destination-rule/voting/productpage to revision "), "{said}");
@@ -94,7 +96,9 @@ fn manual_injection_gives_the_same_pod_as_automatic(mesh: &Mesh, run: &dyn Fn(&[
     let injected = mesh.state.join("injected.yaml");
     let text = run(&["kube-inject", "-f", file.to_str().unwrap()]);
     fs::write(&injected, text).unwrap();
-    let apply = |file: &Path, namespace: &str| mesh.kubectl(&["apply", "-n", namespace, "-f", file.to_str().unwrap()]);
+    let apply = |file: &Path, namespace: &str| {
+        mesh.kubectl(&["apply", "-n", namespace, "-f", file.to_str().unwrap()])
+    };
     apply(&injected, "manual");
     apply(&file, "automatic");
     let shape = |namespace: &str| {
@@ -102,7 +106,15 @@ fn manual_injection_gives_the_same_pod_as_automatic(mesh: &Mesh, run: &dyn Fn(&[
                     {.spec.containers[?(@.name==\"istio-proxy\")].args}\
                     {.spec.containers[?(@.name==\"istio-proxy\")].ports}\
                     {.spec.containers[?(@.name==\"istio-proxy\")].env[*].name}{\"\\n\"}{end}";
-        mesh.kubectl(&["wait", "-n", namespace, "--for=condition=Available", "deployment", "--all", "--timeout=60s"]);
+        mesh.kubectl(&[
+            "wait",
+            "-n",
+            namespace,
+            "--for=condition=Available",
+            "deployment",
+            "--all",
+            "--timeout=60s",
+        ]);
         mesh.kubectl(&["get", "pods", "-n", namespace, "-l", "app=details", "-o", path])
     };
     assert_eq!(shape("manual"), shape("automatic"));

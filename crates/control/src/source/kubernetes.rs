@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::observed::{Observed, api_resource};
 use super::watch::{Taken, Watch};
-use super::{SourceId, Update, mesh_config};
+use super::{Injection, SourceId, Update, mesh_config};
 
 /// Objects of a page of a list.
 const PAGE: u32 = 500;
@@ -45,6 +45,8 @@ pub struct MeshConfigMap {
     pub name: String,
     /// The DNS domain of services: `cluster.local`.
     pub domain: String,
+    /// Told each time that the mesh configuration has been read.
+    pub injection: Injection,
 }
 
 /// Watches everything that the mesh is made of. Returns the sources that will report a first list; the tasks end
@@ -126,10 +128,11 @@ impl Start<'_> {
     fn mesh_config(&mut self, map: &MeshConfigMap) {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &map.namespace);
         let config = listing().fields(&format!("metadata.name={}", map.name));
-        let (name, domain) = (map.name.clone(), map.domain.clone());
+        let MeshConfigMap { name, domain, injection, .. } = map.clone();
         self.watch(Kind::MeshConfig, api, config, move |found| {
             // An API may not know the field selector.
             if found.metadata.name.as_deref() == Some(&*name) {
+                injection.take(&found);
                 mesh_config::take(&found, &domain)
             } else {
                 Taken::Ignore

@@ -1,10 +1,12 @@
 //! Where the mesh's objects come from: the Kubernetes API, or memory in tests and benchmarks.
 
+mod injection;
 mod kubernetes;
 mod mesh_config;
 mod observed;
 mod watch;
 
+pub use injection::Injection;
 pub use kubernetes::{MeshConfigMap, Namespaces, kubernetes};
 
 use lateen_mesh::{ConfigKey, Kind, Resource};

@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
-use lateen_inject::{InjectConfig, Target, admission_patch};
+use lateen_inject::{Target, admission_patch};
 
 use super::review::{Answer, Request};
 use crate::metrics::{Injection, Metrics};
-use crate::source::Namespaces;
+use crate::source::{self, Namespaces};
 
 /// How long to wait for the API's word on a namespace before the last known labels decide.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Injector {
     /// How pods are injected.
-    pub config: InjectConfig,
+    pub config: source::Injection,
     /// The last known labels of namespaces.
     pub namespaces: Namespaces,
     /// The API to ask for a namespace's labels now: a watch may be a moment behind.
@@ -36,7 +36,7 @@ impl Injector {
             .pointer("/metadata/name")
             .or_else(|| request.object.pointer("/metadata/generateName"));
         let pod = name.and_then(|name| name.as_str()).unwrap_or_default();
-        let (decision, patch) = match admission_patch(&request.object, &target, &self.config) {
+        let (decision, patch) = match admission_patch(&request.object, &target, &self.config.config()) {
             Ok(done) => done,
             Err(error) => {
                 metrics.on_injection(Injection::Failed);

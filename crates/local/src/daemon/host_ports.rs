@@ -4,6 +4,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::{BoxFuture, FutureExt};
+use lateen_node::HostPorts;
+
 use crate::host::link::{FromHost, Link, ToHost};
 
 /// The mesh's end of the link to the host side.
@@ -56,5 +59,11 @@ impl HostSide {
             }
         }
         Ok(())
+    }
+}
+
+impl HostPorts for HostSide {
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpListener>> {
+        HostSide::listen(self, address).boxed()
     }
 }

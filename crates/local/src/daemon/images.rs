@@ -5,18 +5,10 @@
 
 use std::path::PathBuf;
 
-use crate::options::ImageCommand;
+use k8s_openapi::api::core::v1::Container;
+use lateen_node::{ImageCommand as Program, ImageResolver};
 
-/// A program for an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    /// The entry point: program and leading arguments. A container's `command` replaces it.
-    pub entry_point: Vec<String>,
-    /// Arguments where the container gives none.
-    pub default_arguments: Vec<String>,
-    /// Set where the program only stands in for the image; the reason, for the pod's events.
-    pub stand_in: Option<String>,
-}
+use crate::options::ImageCommand;
 
 /// Resolves images to programs.
 #[derive(Clone, Debug)]
@@ -42,10 +34,10 @@ impl Images {
     }
 
     /// The program for an image.
-    pub fn resolve(&self, image: &str) -> Program {
+    fn program(&self, image: &str) -> Program {
         let name = repository(image);
         if let Some(mapped) = self.mapped.iter().find(|m| m.image == image || m.image == name) {
-            return Program { entry_point: mapped.command.clone(), default_arguments: vec![], stand_in: None };
+            return Program { entry_point: mapped.command.clone(), ..Program::default() };
         }
         if is_own(name) {
             return self.own(&[]);
@@ -60,7 +52,7 @@ impl Images {
                     return Program {
                         entry_point: vec![found],
                         default_arguments: arguments.iter().map(ToString::to_string).collect(),
-                        stand_in: None,
+                        ..Program::default()
                     };
                 }
                 None => return self.echo(format!("{program} is not installed on this machine")),
@@ -72,8 +64,7 @@ impl Images {
     fn own(&self, arguments: &[String]) -> Program {
         Program {
             entry_point: std::iter::once(self.own_binary.clone()).chain(arguments.iter().cloned()).collect(),
-            default_arguments: vec![],
-            stand_in: None,
+            ..Program::default()
         }
     }
 
@@ -85,6 +76,21 @@ impl Images {
         let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
         let found = self.path.iter().chain(&sbin).map(|dir| dir.join(program)).find(|path| path.is_file())?;
         Some(found.to_string_lossy().into_owned())
+    }
+}
+
+impl ImageResolver for Images {
+    fn resolve(&self, image: &str, _container: &Container) -> Program {
+        self.program(image)
+    }
+
+    fn applets(&self) -> Vec<(String, Vec<String>)> {
+        let lateen = || self.own_binary.clone();
+        vec![
+            ("curl".to_owned(), vec![lateen(), "demo".to_owned(), "curl".to_owned()]),
+            ("lateen".to_owned(), vec![lateen()]),
+            ("pilot-agent".to_owned(), vec![lateen(), "agent".to_owned()]),
+        ]
     }
 }
 
@@ -115,19 +121,19 @@ mod tests {
 
     #[test]
     fn the_users_mapping_comes_first_for_every_tag() {
-        assert_eq!(images().resolve("example.com/app:7").entry_point, ["/bin/app", "--fast"]);
+        assert_eq!(images().program("example.com/app:7").entry_point, ["/bin/app", "--fast"]);
     }
 
     #[test]
     fn the_meshs_own_image_and_istios_are_this_binary() {
         for image in ["docker.io/lateen/lateen:0.1.0", "docker.io/istio/proxyv2:1.20.0", "istio/proxy_init:1.0.5"] {
-            assert_eq!(images().resolve(image).entry_point, ["/bin/lateen"], "{image}");
+            assert_eq!(images().program(image).entry_point, ["/bin/lateen"], "{image}");
         }
     }
 
     #[test]
     fn an_unknown_image_gets_a_stand_in_that_says_so() {
-        let program = images().resolve("registry.example:5000/team/thing@sha256:00");
+        let program = images().program("registry.example:5000/team/thing@sha256:00");
         assert!(program.stand_in.unwrap().contains("--image"));
         assert_eq!(program.entry_point, ["/bin/lateen", "demo", "echo"]);
     }

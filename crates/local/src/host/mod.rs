@@ -16,11 +16,15 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
+use crate::manifests;
 use crate::namespaces::verb;
 use crate::options::UpOptions;
 use crate::prerequisites;
 use crate::state::StateDir;
 use link::{FromHost, Link, ToHost};
+
+/// The mesh that commands mean when they name none.
+const DEFAULT_NAME: &str = "default";
 
 /// Set in the process that `up --detach` leaves running.
 const DETACHED: &str = "LATEEN_DETACHED";
@@ -32,6 +36,7 @@ const READY_MARK: &str = "\u{4}";
 pub fn up(mut options: UpOptions) -> Result<()> {
     let state = StateDir::locate(&options.name, options.state_dir.as_deref())?;
     prerequisites::check()?;
+    options.mesh.demo.as_deref().map(manifests::demo).transpose()?;
     state.create()?;
     if options.detach && std::env::var_os(DETACHED).is_none() {
         return detach();
@@ -39,6 +44,7 @@ pub fn up(mut options: UpOptions) -> Result<()> {
     let Some(_lock) = state.try_lock()? else {
         bail!("mesh {:?} is running already: `lateen status` shows it, `lateen down` stops it", options.name);
     };
+    options.mesh.well_known_ports = options.name == DEFAULT_NAME;
     options.mesh.state_dir = state.root().to_owned();
     options.mesh.kubeconfig = match &options.kubeconfig {
         Some(path) => std::path::absolute(path)?,
