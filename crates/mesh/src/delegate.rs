@@ -12,12 +12,13 @@ use lateen_api::networking::virtual_service_http::{Headers, HttpMatchRequest, Ht
 use crate::virtual_service::VirtualService;
 use crate::{ConfigKey, Kind, Visibility};
 
-/// Every VirtualService that has hosts, with the rules of its delegates in place.
+/// Every VirtualService that has hosts, in order, with the rules of its delegates in place.
 pub(crate) fn merge(
+    declared: &[Arc<VirtualService>],
     all: &HashMap<ConfigKey, Arc<VirtualService>>,
     default: &Visibility,
 ) -> Vec<Arc<VirtualService>> {
-    let roots = all.values().filter(|vs| !vs.hosts.is_empty());
+    let roots = declared.iter().filter(|vs| !vs.hosts.is_empty());
     roots
         .map(|root| match root.spec.http.iter().any(|r| r.delegate.is_some()) {
             true => Arc::new(merged(root, all, default)),

@@ -104,6 +104,13 @@ impl DestinationRules {
         index
     }
 
+    /// Every rule, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<DestinationRule>> {
+        self.by_namespace
+            .values()
+            .flat_map(|of| of.exact.values().flatten().chain(of.wildcard.iter().flat_map(|(_, list)| list)))
+    }
+
     /// The rule that applies when a client calls a service: that of the client's namespace, else that of the
     /// service's, else that of the root namespace.
     ///

@@ -46,6 +46,14 @@ impl Sidecars {
         self.by_namespace.get(namespace)?.iter().find(|s| &*s.meta.name == name)
     }
 
+    /// The Sidecars of each namespace that are for all its workloads, oldest first.
+    pub fn without_selector(&self) -> impl Iterator<Item = (&Arc<str>, Vec<&Arc<Sidecar>>)> {
+        let general = self.by_namespace.iter();
+        general.map(|(namespace, list)| {
+            (namespace, list.iter().filter(|sidecar| sidecar.selector().is_none()).collect())
+        })
+    }
+
     /// The Sidecar for a workload: one of its namespace that selects it, else its namespace's without a selector,
     /// else the root namespace's without a selector. Of several the oldest.
     pub fn of_workload(&self, namespace: &str, labels: &Labels) -> Option<&Arc<Sidecar>> {

@@ -127,6 +127,8 @@ fn destinations_mut(spec: &mut VirtualServiceSpec) -> impl Iterator<Item = &mut 
 /// All VirtualServices, oldest first, by what they apply to.
 #[derive(Debug, Default)]
 pub struct VirtualServices {
+    /// All as they are declared, delegates apart, oldest first.
+    pub declared: Vec<Arc<VirtualService>>,
     /// Those that apply to sidecars, oldest first.
     pub mesh: Vec<Arc<VirtualService>>,
     by_gateway: HashMap<Arc<str>, Vec<Arc<VirtualService>>>,
@@ -137,9 +139,10 @@ pub struct VirtualServices {
 impl VirtualServices {
     /// Indexes resolved VirtualServices; delegates are merged into what delegates to them.
     pub(crate) fn index(all: &HashMap<crate::ConfigKey, Arc<VirtualService>>, default: &Visibility) -> Self {
-        let mut sorted: Vec<Arc<VirtualService>> = delegate::merge(all, default);
-        sorted.sort_by(|a, b| a.meta.by_age(&b.meta));
-        let mut index = Self::default();
+        let mut declared: Vec<Arc<VirtualService>> = all.values().cloned().collect();
+        declared.sort_by(|a, b| a.meta.by_age(&b.meta));
+        let sorted = delegate::merge(&declared, all, default);
+        let mut index = Self { declared, ..Self::default() };
         for service in sorted {
             index.source_labels.extend(service.source_labels.iter().cloned());
             for gateway in &service.gateways {
