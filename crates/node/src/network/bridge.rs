@@ -24,8 +24,7 @@ impl Bridge {
     pub async fn create() -> Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
         tokio::spawn(connection);
-        let loopback = LinkUnspec::new_with_index(1).up().build();
-        handle.link().set(loopback).execute().await.context("raise lo")?;
+        raise_loopback(&handle).await?;
         handle
             .link()
             .add(LinkBridge::new(BRIDGE).up().build())
@@ -52,4 +51,22 @@ impl Bridge {
         sysctl("net/ipv4/ip_unprivileged_port_start", "0");
         Ok(Self { handle, index })
     }
+}
+
+async fn raise_loopback(handle: &Handle) -> Result<()> {
+    let loopback = LinkUnspec::new_with_index(1).up().build();
+    handle.link().set(loopback).execute().await.context("raise lo")
+}
+
+/// Raises `lo`, which is down in a new network namespace. [`crate::Node::start`] does so, too; this is for what must
+/// run before it.
+///
+/// # Errors
+/// The kernel's refusal.
+pub async fn loopback_up() -> Result<()> {
+    let (connection, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
+    let connection = tokio::spawn(connection);
+    let raised = raise_loopback(&handle).await;
+    connection.abort();
+    raised
 }

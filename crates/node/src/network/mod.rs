@@ -6,6 +6,7 @@ mod pod;
 
 pub(crate) use addresses::Addresses;
 pub(crate) use bridge::Bridge;
+pub use bridge::loopback_up;
 pub(crate) use pod::PodNetwork;
 
 use std::net::Ipv4Addr;

@@ -184,10 +184,13 @@ fn order(ctx: &PodContext, container: &Container, places: &Places) -> Result<Sta
     mounts.push(termination_log(ctx, container)?);
     mounts.extend(volumes::mounts(container, places, |text| env.expand(text))?);
     program.env = env.0;
-    let network = ctx.network.get();
+    let network = ctx.network();
     Ok(StartSpec {
         program,
-        namespaces: Namespaces { net: network.map(|n| n.net_path()), ipc: network.map(|n| n.ipc_path()) },
+        namespaces: Namespaces {
+            net: network.as_ref().map(|n| n.net_path()),
+            ipc: network.as_ref().map(|n| n.ipc_path()),
+        },
         hostname: sandbox::hostname(&pod),
         root: RootSpec { scratch: runtime.dirs.scratch(), host: runtime.dirs.host(), mounts },
         stdio: Stdio::Null,

@@ -108,12 +108,12 @@ pub(crate) struct PodContext {
     pub runtime: Arc<Runtime>,
     /// The pod as the API has it; labels and annotations may change.
     pub pod: watch::Receiver<Arc<Pod>>,
-    /// Its network, once it is there.
-    pub network: OnceLock<PodNetwork>,
     /// Ends the application's containers.
     pub stop: CancellationToken,
     /// Ends sidecars, after the application.
     pub stop_sidecars: CancellationToken,
+    network: Mutex<Option<Arc<PodNetwork>>>,
+    ip: OnceLock<Ipv4Addr>,
     records: Mutex<BTreeMap<String, Record>>,
     changed: watch::Sender<u64>,
     deadline: Mutex<Option<Instant>>,
@@ -132,9 +132,10 @@ impl PodContext {
         Self {
             runtime,
             pod,
-            network: OnceLock::new(),
             stop: stop_sidecars.child_token(),
             stop_sidecars,
+            network: Mutex::new(None),
+            ip: OnceLock::new(),
             records: Mutex::new(records),
             changed: watch::Sender::new(0),
             deadline: Mutex::new(None),
@@ -163,9 +164,29 @@ impl PodContext {
         self.pod().spec.as_ref().and_then(|s| s.host_network).unwrap_or(false)
     }
 
+    /// Its network, while it has one.
+    pub fn network(&self) -> Option<Arc<PodNetwork>> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives the pod its network, once.
+    pub fn enter_network(&self, network: PodNetwork) {
+        // The address stays known after the network has gone.
+        let _ = self.ip.set(network.ip);
+        *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(network));
+    }
+
+    /// Takes the network away, and gives the address back.
+    pub fn leave_network(&self) {
+        let network = self.network.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(network) = network {
+            self.runtime.addresses.release(network.ip);
+        }
+    }
+
     /// Its address.
     pub fn ip(&self) -> Option<Ipv4Addr> {
-        if self.host_network() { Some(NODE_IP) } else { self.network.get().map(|n| n.ip) }
+        if self.host_network() { Some(NODE_IP) } else { self.ip.get().copied() }
     }
 
     /// Reads what is known of containers.

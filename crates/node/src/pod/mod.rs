@@ -18,8 +18,9 @@ mod volume_files;
 mod volumes;
 mod worker;
 
-pub(crate) use context::{Dirs, PodContext, Runtime};
-pub(crate) use objects::{Objects, Severity, Token};
+pub(crate) use context::{Dirs, PodContext, Runtime, Users};
+pub(crate) use downward::{node_cpus, node_memory};
+pub(crate) use objects::{Objects, Severity};
 pub(crate) use record::{Live, Record, State};
 pub(crate) use status::{Facts, pod_status};
 pub(crate) use worker::{PodHandle, start};

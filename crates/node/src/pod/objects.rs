@@ -3,18 +3,8 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use tokio::sync::watch;
-
-/// A service account's token.
-#[derive(Debug, Clone)]
-pub(crate) struct Token {
-    /// The token.
-    pub token: String,
-    /// When it is no longer accepted.
-    pub expires: Timestamp,
-}
 
 /// Type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +31,7 @@ pub(crate) trait Objects: Send + Sync + 'static {
         pod: &'a Pod,
         audience: Option<&'a str>,
         seconds: i64,
-    ) -> BoxFuture<'a, anyhow::Result<Token>>;
+    ) -> BoxFuture<'a, anyhow::Result<String>>;
     /// Sets an annotation of the pod.
     fn annotate(&self, pod: &Pod, key: &'static str, value: String);
     /// Reports an event on the pod, or on one of its containers.

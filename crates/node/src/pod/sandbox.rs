@@ -18,7 +18,7 @@ const MAX_HOSTNAME: usize = 63;
 /// What the kernel refused; kubelet's FailedCreatePodSandBox.
 pub(crate) async fn create(ctx: &PodContext) -> Result<()> {
     let pod = ctx.pod();
-    if !ctx.host_network() && ctx.network.get().is_none() {
+    if !ctx.host_network() && ctx.network().is_none() {
         let before = pod.status.as_ref().and_then(|s| s.pod_ip.as_ref()?.parse().ok());
         let ip = ctx
             .runtime
@@ -26,8 +26,7 @@ pub(crate) async fn create(ctx: &PodContext) -> Result<()> {
             .allocate(before)
             .context("all pod addresses of 10.244.0.0/16 are in use")?;
         match PodNetwork::create(&ctx.runtime.bridge, ip).await {
-            // Nobody else sets it: the worker is one task.
-            Ok(network) => drop(ctx.network.set(network)),
+            Ok(network) => ctx.enter_network(network),
             Err(error) => {
                 ctx.runtime.addresses.release(ip);
                 return Err(error);

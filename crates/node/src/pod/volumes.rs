@@ -249,7 +249,7 @@ async fn fresh_token(
     let life = Duration::from_secs(seconds.max(0).cast_unsigned()) * 4 / 5;
     let content = match age {
         Some(age) if age < life => fs::read(&file)?,
-        _ => ctx.runtime.objects.token(&ctx.pod(), audience, seconds).await?.token.into_bytes(),
+        _ => ctx.runtime.objects.token(&ctx.pod(), audience, seconds).await?.into_bytes(),
     };
     let left = life.saturating_sub(age.filter(|age| *age < life).unwrap_or_default());
     let when = Timestamp::now().checked_add(left).unwrap_or(Timestamp::MAX);

@@ -22,8 +22,6 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct PodHandle {
     /// Its state.
     pub ctx: Arc<PodContext>,
-    /// Ends when all its processes are gone.
-    pub task: JoinHandle<()>,
     updates: watch::Sender<Arc<Pod>>,
 }
 
@@ -40,13 +38,13 @@ impl PodHandle {
     }
 }
 
-/// Starts a pod.
-pub(crate) fn start(runtime: Arc<Runtime>, pod: Arc<Pod>) -> PodHandle {
+/// Starts a pod; the task ends when all its processes are gone.
+pub(crate) fn start(runtime: Arc<Runtime>, pod: Arc<Pod>) -> (PodHandle, JoinHandle<()>) {
     let records = records(&pod);
     let (updates, current) = watch::channel(pod);
     let ctx = Arc::new(PodContext::new(runtime, current, records));
     let task = tokio::spawn(run(ctx.clone()));
-    PodHandle { ctx, task, updates }
+    (PodHandle { ctx, updates }, task)
 }
 
 /// Fresh records; a container that an earlier run of the node had started counts as restarted.
@@ -76,9 +74,7 @@ async fn run(ctx: Arc<PodContext>) {
     for name in ctx.records().into_keys() {
         ctx.update(&name, |record| record.done = true);
     }
-    if let Some(network) = ctx.network.get() {
-        ctx.runtime.addresses.release(network.ip);
-    }
+    ctx.leave_network();
     ctx.touch();
 }
 
