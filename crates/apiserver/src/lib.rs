@@ -15,6 +15,7 @@ mod kinds;
 mod object;
 mod patch;
 mod pki;
+mod protobuf;
 mod registry;
 mod schema;
 mod selector;

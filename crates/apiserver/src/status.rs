@@ -150,8 +150,6 @@ pub enum Reason {
     Duplicate,
     /// May not be set here.
     Forbidden,
-    /// Of the wrong JSON type.
-    Type,
     /// Longer than allowed.
     TooLong,
     /// More entries than allowed.
@@ -168,7 +166,6 @@ impl Reason {
             Self::NotSupported => "FieldValueNotSupported",
             Self::Duplicate => "FieldValueDuplicate",
             Self::Forbidden => "FieldValueForbidden",
-            Self::Type => "FieldValueTypeInvalid",
             Self::TooLong => "FieldValueTooLong",
             Self::TooMany => "FieldValueTooMany",
             Self::NotFound => "FieldValueNotFound",
@@ -178,7 +175,7 @@ impl Reason {
     fn words(self) -> &'static str {
         match self {
             Self::Required => "Required value",
-            Self::Invalid | Self::Type => "Invalid value",
+            Self::Invalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Duplicate => "Duplicate value",
             Self::Forbidden => "Forbidden",

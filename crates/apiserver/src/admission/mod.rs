@@ -24,8 +24,6 @@ pub enum Operation {
     Update,
     /// It is removed.
     Delete,
-    /// It is connected to.
-    Connect,
 }
 
 impl Operation {
@@ -35,7 +33,6 @@ impl Operation {
             Self::Create => "CREATE",
             Self::Update => "UPDATE",
             Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
         }
     }
 }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::{REVIEWS, VERBS, groups, subresources};
+use super::{REVIEWS, VERBS, groups, named, subresources};
 use crate::registry::{Served, Snapshot};
 use crate::server::{Reply, reply};
 
@@ -74,7 +74,7 @@ fn resource(served: &Served) -> Value {
         "responseKind": kind(&version.group, &version.name, &resource.kind),
         "scope": scope(resource.namespaced), "singularResource": &*resource.singular, "verbs": VERBS,
     });
-    if !resource.short_names.is_empty() {
+    if named(served) {
         value["shortNames"] = json!(resource.short_names);
     }
     if !resource.categories.is_empty() {

@@ -156,7 +156,7 @@ fn resource(served: &Served) -> Value {
         "name": &*resource.plural, "singularName": &*resource.singular, "namespaced": resource.namespaced,
         "kind": &*resource.kind, "verbs": VERBS,
     });
-    if !resource.short_names.is_empty() {
+    if named(served) {
         value["shortNames"] = json!(resource.short_names);
     }
     if !resource.categories.is_empty() {
@@ -164,6 +164,11 @@ fn resource(served: &Served) -> Value {
     }
     value["storageVersionHash"] = "".into();
     value
+}
+
+/// Whether short names stand for the resource in this group: in an old one they would be ambiguous.
+fn named(served: &Served) -> bool {
+    !served.resource.short_names.is_empty() && served.version().group == served.resource.group
 }
 
 /// The subresources of a resource.

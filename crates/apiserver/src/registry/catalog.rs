@@ -51,12 +51,6 @@ impl Snapshot {
         self.by_version.get(&(group.into(), version.into()))?.get(plural).cloned()
     }
 
-    /// A resource by the type of its objects.
-    pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<Served> {
-        let resources = self.by_version.get(&(group.into(), version.into()))?;
-        resources.values().find(|served| &*served.resource.kind == kind).cloned()
-    }
-
     /// A resource by its name in the store.
     pub fn by_shard(&self, shard: &str) -> Option<Arc<Resource>> {
         self.by_shard.get(shard).cloned()

@@ -128,6 +128,7 @@ impl Node {
     }
 
     /// The schema at a path of fields.
+    #[cfg(test)]
     pub fn at(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(self, |node, key| node.field(key).map(AsRef::as_ref))
     }

@@ -40,11 +40,6 @@ impl User {
         self.name == "system:anonymous"
     }
 
-    /// Whether everything is allowed to them.
-    pub fn is_master(&self) -> bool {
-        self.groups.iter().any(|g| g == "system:masters")
-    }
-
     /// The user that a service account's token stands for.
     pub fn service_account(claims: &Claims) -> Self {
         Self {

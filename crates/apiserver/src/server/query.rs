@@ -23,11 +23,6 @@ impl Query {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
-    /// Every value of a parameter.
-    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
-    }
-
     /// Whether a flag is set.
     pub fn flag(&self, key: &str) -> bool {
         matches!(self.get(key), Some("true" | "1"))
@@ -68,7 +63,7 @@ mod tests {
     fn parameters_are_decoded() {
         let query = Query::parse("labelSelector=app%3Da%2Cb+in+(c)&command=ls&command=-l&watch=true&x");
         assert_eq!(query.get("labelSelector"), Some("app=a,b in (c)"));
-        assert_eq!(query.all("command").collect::<Vec<_>>(), ["ls", "-l"]);
+        assert_eq!(query.get("command"), Some("ls"));
         assert!(query.flag("watch") && query.get("x").is_none());
         assert_eq!(decode("%zz%4", true), "%zz%4");
     }

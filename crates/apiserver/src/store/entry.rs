@@ -89,13 +89,6 @@ impl Entry {
         &self.body
     }
 
-    /// The object as JSON text with its type.
-    pub fn encode(&self, api_version: &str, kind: &str) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.body.len() + api_version.len() + kind.len() + 32);
-        self.encode_into(&mut out, api_version, kind);
-        out.freeze()
-    }
-
     /// Appends the object as JSON text with its type.
     pub fn encode_into(&self, out: &mut BytesMut, api_version: &str, kind: &str) {
         // API versions and kinds are checked names: they hold nothing that JSON escapes.

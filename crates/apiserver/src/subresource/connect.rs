@@ -73,14 +73,6 @@ pub async fn log(call: &Call, request: Request, name: &str) -> Result<Reply> {
 
 /// Connects the client with a container: what it sends goes to the node byte by byte, and back.
 pub async fn stream(call: &Call, mut request: Request, name: &str, sub: &str) -> Result<Reply> {
-    let upgrade = request.head.headers.get(UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if !upgrade.eq_ignore_ascii_case("websocket") {
-        let message = format!(
-            "unable to upgrade: {} is not spoken here, use WebSocket (kubectl 1.31 or later does)",
-            if upgrade.is_empty() { "a plain request" } else { upgrade }
-        );
-        return Err(ApiError::bad_request(message));
-    }
     let pod = found(call, name)?;
     let socket = socket(call, &pod)?;
     let path = match sub {
@@ -90,6 +82,14 @@ pub async fn stream(call: &Call, mut request: Request, name: &str, sub: &str) ->
             format!("/{sub}/{}/{name}/{container}{}", call.namespace, query(&request))
         }
     };
+    let upgrade = request.head.headers.get(UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !upgrade.eq_ignore_ascii_case("websocket") {
+        let message = format!(
+            "unable to upgrade: {} is not spoken here, use WebSocket (kubectl 1.31 or later does)",
+            if upgrade.is_empty() { "a plain request" } else { upgrade }
+        );
+        return Err(ApiError::bad_request(message));
+    }
     let Some(client) = request.upgrade.take() else {
         return Err(ApiError::bad_request("the connection cannot be upgraded"));
     };

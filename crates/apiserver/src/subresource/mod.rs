@@ -66,12 +66,8 @@ fn found(call: &Call, name: &str) -> Result<Value> {
 
 /// The object in a request's body.
 async fn body(request: &mut Request) -> Result<Value> {
-    let bytes = verbs::read_body(request).await?;
-    if bytes.is_empty() {
-        return Ok(json!({}));
-    }
-    serde_json::from_slice(&bytes)
-        .map_err(|e| ApiError::bad_request(format!("the body is no JSON object: {e}")))
+    let value = verbs::read_value(request).await?;
+    Ok(if value.is_null() { json!({}) } else { value })
 }
 
 fn success(code: StatusCode) -> Reply {

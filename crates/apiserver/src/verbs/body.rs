@@ -6,6 +6,7 @@ use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
+use crate::protobuf;
 use crate::server::Request;
 use crate::status::{ApiError, Result};
 
@@ -56,21 +57,31 @@ pub fn parse(bytes: &[u8], yaml: bool) -> Result<Value> {
     }
 }
 
+/// What stands in the body, in any form that is spoken; null where there is no body.
+///
+/// # Errors
+/// 400 when it cannot be read, 413 when it is too large, 415 for a form that is not spoken.
+pub async fn value(request: &mut Request) -> Result<Value> {
+    let media = media_type(request);
+    let bytes = read_body(request).await?;
+    match media.as_str() {
+        _ if bytes.is_empty() => Ok(Value::Null),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(&bytes)
+            .map_err(|error| ApiError::bad_request(format!("cannot read the body as protobuf: {error}"))),
+        "application/cbor" => {
+            let message = "the body of the request was in an unknown format - accepted media types include: \
+                application/json, application/yaml, application/vnd.kubernetes.protobuf";
+            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message))
+        }
+        _ => parse(&bytes, media.ends_with("yaml")),
+    }
+}
+
 /// The object in the body.
 ///
 /// # Errors
-/// 400 when it is none, 415 for a media type that is not spoken.
+/// As [`value`]; 400 when there is none.
 pub async fn object(request: &mut Request) -> Result<Value> {
-    let media = media_type(request);
-    let yaml = media.ends_with("yaml");
-    if media == "application/vnd.kubernetes.protobuf" || media == "application/cbor" {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml (not {media})"
-        );
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message));
-    }
-    let bytes = read_body(request).await?;
-    let value = parse(&bytes, yaml)?;
+    let value = value(request).await?;
     if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("the body must be an object")) }
 }

@@ -39,9 +39,7 @@ impl DeleteOptions {
     /// # Errors
     /// 400 when they cannot be read.
     pub async fn read(request: &mut Request) -> Result<Self> {
-        let yaml = body::media_type(request).ends_with("yaml");
-        let bytes = body::read_body(request).await?;
-        let value = if bytes.is_empty() { Value::Null } else { body::parse(&bytes, yaml)? };
+        let value = body::value(request).await?;
         let query = &request.query;
         let text = |path: &[&str]| object::at(&value, path).and_then(Value::as_str).map(str::to_owned);
         let grace = object::int(&value, &["gracePeriodSeconds"]);

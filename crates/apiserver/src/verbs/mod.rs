@@ -16,7 +16,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-pub use body::read_body;
+pub use body::value as read_value;
 pub use create::create;
 pub use options::{Options, Validation};
 pub use render::Shape;
