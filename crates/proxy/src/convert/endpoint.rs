@@ -1,0 +1,100 @@
+//! `envoy.config.endpoint.v3.ClusterLoadAssignment`.
+
+use std::sync::Arc;
+
+use super::pb::core::HealthStatus;
+use super::pb::eds;
+use super::{At, Converted, take, values};
+use crate::config::{Endpoint as Host, EndpointSet, Health};
+
+/// Converts an assignment to its service name and endpoints.
+///
+/// # Errors
+/// The path of the field that cannot be used.
+pub fn assignment(message: &eds::ClusterLoadAssignment) -> Converted<(&str, EndpointSet)> {
+    Ok((&message.cluster_name, endpoints(message)?))
+}
+
+/// Converts an assignment to endpoints.
+///
+/// # Errors
+/// The path of the field that cannot be used.
+pub fn endpoints(message: &eds::ClusterLoadAssignment) -> Converted<EndpointSet> {
+    read(message, &At::root("endpoints"))
+}
+
+pub(super) fn read(message: &eds::ClusterLoadAssignment, at: &At<'_>) -> Converted<EndpointSet> {
+    use eds::ClusterLoadAssignment;
+    use eds::cluster_load_assignment::Policy;
+    take!(message, at, ClusterLoadAssignment { cluster_name, endpoints, policy } ignore { named_endpoints });
+    let _ = cluster_name;
+    let mut set = EndpointSet::default();
+    if let Some(policy) = policy {
+        take!(policy, at, Policy { overprovisioning_factor } ignore { endpoint_stale_after, weighted_priority_health }
+            refuse { drop_overloads });
+        set.overprovisioning = values::u32_or(overprovisioning_factor, set.overprovisioning);
+    }
+    let field = at.field("endpoints");
+    for (index, group) in endpoints.iter().enumerate() {
+        locality(group, &mut set.endpoints, &field.index(index))?;
+    }
+    Ok(set)
+}
+
+fn locality(group: &eds::LocalityLbEndpoints, out: &mut Vec<Arc<Host>>, at: &At<'_>) -> Converted<()> {
+    use eds::LocalityLbEndpoints;
+    take!(group, at, LocalityLbEndpoints { locality, lb_endpoints, load_balancing_weight, priority } ignore {
+        metadata, proximity,
+    } refuse { lb_config });
+    let name: Option<Arc<str>> = locality
+        .as_ref()
+        .map(|place| format!("{}/{}/{}", place.region, place.zone, place.sub_zone))
+        .filter(|name| name != "//")
+        .map(Into::into);
+    let weight = values::u32_or(load_balancing_weight, 0);
+    let field = at.field("lb_endpoints");
+    for (index, endpoint) in lb_endpoints.iter().enumerate() {
+        let mut host = host(endpoint, &field.index(index))?;
+        host.priority = *priority;
+        host.locality = name.clone();
+        host.locality_weight = weight;
+        out.push(Arc::new(host));
+    }
+    Ok(())
+}
+
+fn host(endpoint: &eds::LbEndpoint, at: &At<'_>) -> Converted<Host> {
+    use eds::lb_endpoint::HostIdentifier;
+    use eds::{Endpoint, LbEndpoint};
+    take!(endpoint, at, LbEndpoint { health_status, metadata, load_balancing_weight, host_identifier });
+    let inner = match host_identifier {
+        Some(HostIdentifier::Endpoint(inner)) => inner,
+        Some(HostIdentifier::EndpointName(_)) => {
+            return Err(at.field("endpoint_name").error("is not supported"));
+        }
+        None => return Err(at.field("endpoint").missing()),
+    };
+    let at = &at.field("endpoint");
+    take!(inner, at, Endpoint { address, hostname } ignore {
+        health_check_config, additional_addresses, observability_name,
+    });
+    let mut host = Host::new(values::ip_port(address, &at.field("address"))?);
+    host.hostname = Some(hostname.as_str()).filter(|name| !name.is_empty()).map(Into::into);
+    host.weight = values::u32_or(load_balancing_weight, 1);
+    if host.weight == 0 {
+        return Err(at.field("load_balancing_weight").error("must be at least 1"));
+    }
+    host.health = match HealthStatus::try_from(*health_status) {
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy) => Health::Healthy,
+        Ok(HealthStatus::Degraded) => Health::Degraded,
+        Ok(HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout) => Health::Unhealthy,
+        Err(_) => return Err(at.field("health_status").unsupported(health_status)),
+    };
+    if let Some(labels) = values::metadata(metadata, "envoy.transport_socket_match") {
+        host.transport_match = values::labels(labels);
+    }
+    if let Some(istio) = values::metadata(metadata, "istio") {
+        host.workload = values::text(istio, "workload").map(Into::into);
+    }
+    Ok(host)
+}

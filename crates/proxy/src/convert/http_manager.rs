@@ -1,0 +1,226 @@
+//! The HTTP connection manager filter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
+
+use super::cluster::{fetch_timeout, http2_options};
+use super::listener::Gathered;
+use super::pb::core;
+use super::{At, Converted, access_log, http_filter, route, take, values};
+use crate::config::{
+    CertFields, Codec, EscapedSlashes, ForwardClientCert, HttpConnectionManager as Settings, RouteSlot,
+    ServerHeader, StripPort,
+};
+use pb::http_connection_manager as inner;
+
+/// Reads a manager.
+pub(super) fn read(
+    message: &pb::HttpConnectionManager,
+    gathered: &mut Gathered<'_>,
+    at: &At<'_>,
+) -> Converted<Settings> {
+    use pb::HttpConnectionManager;
+    take!(message, at, HttpConnectionManager {
+        codec_type, stat_prefix, http_filters, common_http_protocol_options, http_protocol_options,
+        http2_protocol_options, server_name, server_header_transformation, max_request_headers_kb,
+        stream_idle_timeout, request_timeout, request_headers_timeout, drain_timeout, access_log, use_remote_address,
+        xff_num_trusted_hops, internal_address_config, skip_xff_append, via, generate_request_id,
+        preserve_external_request_id, always_set_request_id_in_response, forward_client_cert_details,
+        set_current_client_cert_details, proxy_100_continue, upgrade_configs, normalize_path, merge_slashes,
+        path_with_escaped_slashes_action, strip_matching_host_port, strip_port_mode, route_specifier,
+    } ignore {
+        tracing, http1_safe_max_connection_duration, http3_protocol_options, stream_flush_timeout,
+        drain_timeout_jitter, delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request,
+        access_log_options, stream_error_on_invalid_http_message, proxy_status_config, request_id_extension,
+        typed_header_validation_config, append_local_overload, add_proxy_protocol_connection_state,
+    } refuse {
+        add_user_agent, scheme_header_transformation, original_ip_detection_extensions,
+        early_header_mutation_extensions, forward_client_cert_matcher, represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+        local_reply_config, path_normalization_options, strip_trailing_host_dot, append_x_forwarded_port,
+        forward_proto_config,
+    });
+    let context = gathered.context;
+    let routes = routes(route_specifier, gathered, at)?;
+    let filters =
+        http_filter::read_all(http_filters, gathered.context, gathered.direction, &at.field("http_filters"))?;
+    let mut settings = Settings::new(stat_prefix, routes, context.store.workers());
+    settings.codec = codec(*codec_type, &at.field("codec_type"))?;
+    settings.filters = filters.filters;
+    settings.suppress_envoy_headers = filters.suppress_envoy_headers;
+    settings.access_logs = access_log::read_all(access_log, context, &at.field("access_log"))?;
+    settings.access_logs.extend(filters.metrics);
+    if !server_name.is_empty() {
+        settings.server_name = Bytes::from(server_name.clone());
+    }
+    settings.server_header = match inner::ServerHeaderTransformation::try_from(*server_header_transformation)
+    {
+        Ok(inner::ServerHeaderTransformation::Overwrite) => ServerHeader::Overwrite,
+        Ok(inner::ServerHeaderTransformation::AppendIfAbsent) => ServerHeader::AppendIfAbsent,
+        Ok(inner::ServerHeaderTransformation::PassThrough) => ServerHeader::PassThrough,
+        Err(_) => {
+            return Err(at.field("server_header_transformation").unsupported(server_header_transformation));
+        }
+    };
+    settings.via = Some(via.as_str()).filter(|via| !via.is_empty()).map(|via| Bytes::from(via.to_owned()));
+    settings.use_remote_address = values::bool_or(use_remote_address, false);
+    settings.xff_num_trusted_hops = *xff_num_trusted_hops;
+    settings.skip_xff_append = *skip_xff_append;
+    if let Some(config) = internal_address_config {
+        use inner::InternalAddressConfig;
+        take!(config, at, InternalAddressConfig { cidr_ranges } ignore { unix_sockets });
+        settings.internal_ranges = Some(values::cidrs(cidr_ranges, &at.field("internal_address_config"))?);
+    }
+    settings.generate_request_id = values::bool_or(generate_request_id, true);
+    settings.preserve_request_id = *preserve_external_request_id;
+    settings.request_id_in_response = *always_set_request_id_in_response;
+    settings.client_cert = client_cert(*forward_client_cert_details, set_current_client_cert_details, at)?;
+    settings.normalize_path = values::bool_or(normalize_path, false);
+    settings.merge_slashes = *merge_slashes;
+    settings.escaped_slashes = escaped_slashes(*path_with_escaped_slashes_action, at)?;
+    settings.strip_port = match strip_port_mode {
+        Some(inner::StripPortMode::StripAnyHostPort(true)) => StripPort::Any,
+        _ if *strip_matching_host_port => StripPort::Matching,
+        _ => StripPort::No,
+    };
+    settings.upgrades = upgrades(upgrade_configs, at)?;
+    settings.proxy_100_continue = *proxy_100_continue;
+    let five_minutes = Some(Duration::from_secs(300));
+    settings.stream_idle_timeout =
+        values::timeout(stream_idle_timeout, five_minutes, &at.field("stream_idle_timeout"))?;
+    settings.request_timeout = values::timeout(request_timeout, None, &at.field("request_timeout"))?;
+    settings.headers_timeout =
+        values::timeout(request_headers_timeout, None, &at.field("request_headers_timeout"))?;
+    if let Some(limit) = values::optional_duration(drain_timeout, &at.field("drain_timeout"))? {
+        settings.drain_timeout = limit;
+    }
+    settings.max_request_headers_kb = values::u32_or(max_request_headers_kb, 60);
+    if !(1..=8192).contains(&settings.max_request_headers_kb) {
+        return Err(at.field("max_request_headers_kb").error("must be between 1 and 8192"));
+    }
+    protocols(common_http_protocol_options, http_protocol_options, &mut settings, at)?;
+    if let Some(http2) = http2_protocol_options {
+        settings.http2 = http2_options(http2, &at.field("http2_protocol_options"))?;
+    }
+    Ok(settings)
+}
+
+fn routes(
+    specifier: &Option<inner::RouteSpecifier>,
+    gathered: &mut Gathered<'_>,
+    at: &At<'_>,
+) -> Converted<Arc<RouteSlot>> {
+    use inner::RouteSpecifier;
+    match specifier {
+        Some(RouteSpecifier::Rds(rds)) => {
+            let at = at.field("rds");
+            if rds.route_config_name.is_empty() {
+                return Err(at.field("route_config_name").missing());
+            }
+            let slot = gathered.context.store.route_slot(&rds.route_config_name);
+            gathered.routes.push((slot.name.clone(), fetch_timeout(rds.config_source.as_ref())));
+            Ok(slot)
+        }
+        Some(RouteSpecifier::RouteConfig(config)) => {
+            let converted = route::read_table(config, gathered.context, &at.field("route_config"))?;
+            // A table of its own: names of inline configurations need not be unique.
+            Ok(Arc::new(RouteSlot::holding(converted.table)))
+        }
+        Some(RouteSpecifier::ScopedRoutes(_)) => Err(at.field("scoped_routes").error("is not supported")),
+        None => Err(at.field("route_config").missing()),
+    }
+}
+
+fn codec(value: i32, at: &At<'_>) -> Converted<Codec> {
+    match inner::CodecType::try_from(value) {
+        Ok(inner::CodecType::Auto) => Ok(Codec::Auto),
+        Ok(inner::CodecType::Http1) => Ok(Codec::Http1),
+        Ok(inner::CodecType::Http2) => Ok(Codec::Http2),
+        Ok(inner::CodecType::Http3) => Err(at.unsupported("HTTP/3")),
+        Err(_) => Err(at.unsupported(value)),
+    }
+}
+
+fn client_cert(
+    details: i32,
+    set: &Option<inner::SetCurrentClientCertDetails>,
+    at: &At<'_>,
+) -> Converted<ForwardClientCert> {
+    use inner::{ForwardClientCertDetails as Details, SetCurrentClientCertDetails};
+    let mut fields = CertFields::default();
+    if let Some(set) = set {
+        take!(set, at, SetCurrentClientCertDetails { subject, cert, chain, dns, uri } ignore { issuer, format });
+        fields = CertFields {
+            subject: values::bool_or(subject, false),
+            cert: *cert,
+            chain: *chain,
+            dns: *dns,
+            uri: *uri,
+        };
+    }
+    match Details::try_from(details) {
+        Ok(Details::Sanitize) => Ok(ForwardClientCert::Sanitize),
+        Ok(Details::ForwardOnly) => Ok(ForwardClientCert::ForwardOnly),
+        Ok(Details::AppendForward) => Ok(ForwardClientCert::AppendForward(fields)),
+        Ok(Details::SanitizeSet) => Ok(ForwardClientCert::SanitizeSet(fields)),
+        Ok(Details::AlwaysForwardOnly) => Ok(ForwardClientCert::AlwaysForwardOnly),
+        Err(_) => Err(at.field("forward_client_cert_details").unsupported(details)),
+    }
+}
+
+fn escaped_slashes(value: i32, at: &At<'_>) -> Converted<EscapedSlashes> {
+    use inner::PathWithEscapedSlashesAction as Action;
+    match Action::try_from(value) {
+        Ok(Action::ImplementationSpecificDefault | Action::KeepUnchanged) => Ok(EscapedSlashes::Keep),
+        Ok(Action::RejectRequest) => Ok(EscapedSlashes::Reject),
+        Ok(Action::UnescapeAndRedirect) => Ok(EscapedSlashes::UnescapeAndRedirect),
+        Ok(Action::UnescapeAndForward) => Ok(EscapedSlashes::UnescapeAndForward),
+        Err(_) => Err(at.field("path_with_escaped_slashes_action").unsupported(value)),
+    }
+}
+
+fn upgrades(configs: &[inner::UpgradeConfig], at: &At<'_>) -> Converted<Vec<(Box<str>, bool)>> {
+    use inner::UpgradeConfig;
+    let field = at.field("upgrade_configs");
+    let mut upgrades = Vec::with_capacity(configs.len());
+    for (index, config) in configs.iter().enumerate() {
+        take!(config, field.index(index), UpgradeConfig { upgrade_type, enabled } refuse { filters });
+        upgrades.push((upgrade_type.to_ascii_lowercase().into(), values::bool_or(enabled, true)));
+    }
+    Ok(upgrades)
+}
+
+fn protocols(
+    common: &Option<core::HttpProtocolOptions>,
+    http1: &Option<core::Http1ProtocolOptions>,
+    settings: &mut Settings,
+    at: &At<'_>,
+) -> Converted<()> {
+    if let Some(common) = common {
+        use core::HttpProtocolOptions;
+        let at = at.field("common_http_protocol_options");
+        take!(common, at, HttpProtocolOptions {
+            idle_timeout, max_connection_duration, max_requests_per_connection, max_headers_count,
+        } ignore { max_connection_duration_jitter, max_response_headers_kb, headers_with_underscores_action }
+            refuse { max_stream_duration });
+        let hour = Some(Duration::from_secs(3600));
+        settings.idle_timeout = values::timeout(idle_timeout, hour, &at.field("idle_timeout"))?;
+        settings.max_connection_duration =
+            values::timeout(max_connection_duration, None, &at.field("max_connection_duration"))?;
+        settings.max_requests_per_connection =
+            Some(values::u32_or(max_requests_per_connection, 0)).filter(|limit| *limit > 0);
+        settings.max_headers = values::u32_or(max_headers_count, settings.max_headers).max(1);
+    }
+    if let Some(http1) = http1 {
+        use core::Http1ProtocolOptions;
+        take!(http1, at, Http1ProtocolOptions { accept_http_10 } ignore {
+            allow_absolute_url, header_key_format, enable_trailers, allow_chunked_length, send_fully_qualified_url,
+            override_stream_error_on_invalid_http_message, use_balsa_parser, allow_custom_methods,
+            ignore_http_11_upgrade, default_host_for_http_10,
+        });
+        settings.accept_http10 = *accept_http_10;
+    }
+    Ok(())
+}

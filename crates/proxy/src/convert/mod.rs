@@ -1,0 +1,65 @@
+//! Envoy's messages -> the runtime model, off the request path.
+//!
+//! Each message is taken apart exhaustively by [`take`]: every field is used, refused with its path when it is set, or
+//! named in [`ignored`], the one table of fields that are known to change nothing here. A new field in Envoy's
+//! messages does not compile until someone has decided which.
+
+#![allow(deprecated, reason = "Envoy takes deprecated fields, and so must we")]
+
+mod access_log;
+mod any;
+mod cluster;
+mod endpoint;
+mod http_filter;
+mod http_manager;
+pub(crate) mod ignored;
+mod listener;
+mod pb;
+mod route;
+pub(crate) mod take;
+mod tcp_proxy;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod tls_verify;
+mod values;
+
+use std::sync::Arc;
+
+pub(crate) use cluster::bind_config;
+pub use cluster::{ConvertedCluster, cluster};
+pub use endpoint::{assignment, endpoints};
+pub use listener::{ConvertedListener, listener};
+pub use route::{ConvertedRoutes, route_configuration, virtual_host};
+pub use take::ConvertError;
+pub(crate) use take::{At, take};
+pub(crate) use values::host_port;
+pub use values::socket_address;
+
+use crate::access_log::Sinks;
+use crate::config::{Store, UpstreamSocket};
+use crate::stats::istio::IstioMetrics;
+
+/// What conversion needs beside the message.
+#[derive(Debug)]
+pub struct Context {
+    /// Where slots of clusters, endpoints and routes are interned.
+    pub store: Arc<Store>,
+    /// The files that access logs go to.
+    pub sinks: Arc<Sinks>,
+    /// Istio's metrics and metadata exchange.
+    pub istio: Arc<IstioMetrics>,
+    /// Socket settings of every upstream connection (`cluster_manager.upstream_bind_config`).
+    pub upstream_socket: UpstreamSocket,
+}
+
+/// Result of a conversion.
+pub type Converted<T> = Result<T, ConvertError>;
+
+/// A hash of a message's encoding: equal hashes mean that nothing changed. Never 0, which stands for "unknown".
+pub(crate) fn hash(message: &impl prost::Message) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&message.encode_to_vec());
+    hasher.finish().max(1)
+}

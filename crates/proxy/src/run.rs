@@ -1,0 +1,330 @@
+//! Runs the proxy: `lateen proxy`, and in process for the agent.
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Parser;
+use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
+use lateen_xds::pb::envoy::config::core::v3::Node;
+use prost::Message as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::access_log::Sinks;
+use crate::admin::{self, Dump, LogLevels};
+use crate::bootstrap::{self, BootstrapError, Mode, Options, Plan};
+use crate::config::{Cluster, Listener, Store};
+use crate::convert;
+use crate::stats::ServerStats;
+use crate::stats::istio::{IstioMetrics, Node as IstioNode};
+use crate::worker::Workers;
+use crate::xds_client::{self, Applier, Dialer};
+
+/// The proxy's command line, for `--help` and errors.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lateen proxy",
+    about = "Run the proxy with an Envoy bootstrap file.",
+    disable_version_flag = true
+)]
+struct CommandLine {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// How a server is started beside its bootstrap.
+#[derive(Default)]
+pub struct Settings {
+    /// Worker threads; one for each processor by default.
+    pub concurrency: Option<usize>,
+    /// How long connections may take to end in a drain.
+    pub drain_time: Duration,
+    /// Sockets that were bound elsewhere, by the address of their listener.
+    pub handed: Vec<(SocketAddr, TcpListener)>,
+    /// Changes the level of the process's log.
+    pub log_levels: Option<LogLevels>,
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Server {
+    /// The configuration in force.
+    pub store: Arc<Store>,
+    /// Counters of the process.
+    pub stats: Arc<ServerStats>,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) context: Arc<convert::Context>,
+    pub(crate) dump: Arc<Dump>,
+    /// The bootstrap, encoded.
+    pub(crate) bootstrap: Bytes,
+    pub(crate) node: Option<Node>,
+    pub(crate) started: SystemTime,
+    pub(crate) drain_time: Duration,
+    pub(crate) log_levels: Option<LogLevels>,
+    /// Where administration listens.
+    pub admin: Option<SocketAddr>,
+    quit: Notify,
+}
+
+/// Clusters and listeners of the bootstrap itself.
+struct Statics {
+    clusters: Vec<Cluster>,
+    listeners: Vec<Listener>,
+}
+
+impl Server {
+    /// Starts a proxy on the current tokio runtime, which serves administration and the control plane's stream;
+    /// workers have runtimes of their own.
+    ///
+    /// # Errors
+    /// The bootstrap cannot be used, or an address of its own cannot be bound.
+    pub async fn start(bootstrap: Bootstrap, settings: Settings) -> anyhow::Result<Arc<Server>> {
+        let plan = Plan::read(&bootstrap)?;
+        let store = Store::new(settings.concurrency.unwrap_or_else(processors).max(1));
+        let context = Arc::new(context(&bootstrap, &plan, store.clone()));
+        let statics = statics(&bootstrap, &context)?;
+        let workers = Arc::new(Workers::start(store.clone(), settings.handed)?);
+        store.put_clusters(statics.clusters);
+        store.update_listeners(statics.listeners, &[]);
+        if let Some(error) = workers.sync_listeners().into_iter().next() {
+            return Err(error.into());
+        }
+        let admin = match plan.admin {
+            Some(address) => Some(
+                tokio::net::TcpListener::bind(address)
+                    .await
+                    .with_context(|| format!("admin: cannot bind {address}"))?,
+            ),
+            None => None,
+        };
+        let server = Arc::new(Server {
+            store,
+            stats: Arc::default(),
+            workers,
+            context,
+            dump: Arc::default(),
+            bootstrap: bootstrap.encode_to_vec().into(),
+            node: bootstrap.node.clone(),
+            started: SystemTime::now(),
+            drain_time: settings.drain_time,
+            log_levels: settings.log_levels,
+            admin: admin.as_ref().and_then(|admin| admin.local_addr().ok()),
+            quit: Notify::new(),
+        });
+        if let Some(admin) = admin {
+            tokio::spawn(admin::serve(admin, server.clone()));
+        }
+        server.connect(&plan, bootstrap.node.unwrap_or_default());
+        Ok(server)
+    }
+
+    /// Opens the stream to the control plane; without one the proxy is live at once.
+    fn connect(self: &Arc<Self>, plan: &Plan, node: Node) {
+        let Some(ads) = plan.ads.clone() else {
+            self.stats.live.store(true, Ordering::Relaxed);
+            return;
+        };
+        let workers = Arc::downgrade(&self.workers);
+        let on_listeners = Arc::new(move || {
+            for error in workers.upgrade().iter().flat_map(|workers| workers.sync_listeners()) {
+                tracing::error!(%error, "a listener cannot be served");
+            }
+        });
+        let applier = Applier::new(
+            self.context.clone(),
+            self.stats.clone(),
+            self.dump.clone(),
+            ads.wants_clusters,
+            on_listeners,
+        );
+        let dialer = Dialer { mark: self.context.upstream_socket.mark };
+        tokio::spawn(xds_client::run(ads, node, dialer, applier, self.stats.clone()));
+    }
+
+    /// Whether the control plane's configuration is in force and traffic is served.
+    pub fn is_ready(&self) -> bool {
+        let on = |flag: &std::sync::atomic::AtomicBool| flag.load(Ordering::Relaxed);
+        on(&self.stats.live) && !on(&self.stats.draining) && !on(&self.stats.failing)
+    }
+
+    /// Closes listeners, or the inbound ones alone; connections end at the next chance.
+    pub fn drain_listeners(&self, inbound_only: bool) {
+        self.store.drain_listeners(inbound_only);
+        if !inbound_only {
+            self.stats.draining.store(true, Ordering::Relaxed);
+        }
+        for error in self.workers.sync_listeners() {
+            tracing::warn!(%error, "while draining");
+        }
+    }
+
+    /// Downstream connections that are open.
+    pub fn active_connections(&self) -> u64 {
+        let table = self.store.listeners();
+        let active =
+            table.by_name.values().map(|active| active.stats.sum(|shard| &shard.downstream_cx_active));
+        active.fold(0, u64::wrapping_add)
+    }
+
+    /// Closes everything gracefully: ends when no connection is open, or when `longest` has passed.
+    pub async fn drain(&self, longest: Duration) {
+        self.drain_listeners(false);
+        let end = tokio::time::Instant::now() + longest;
+        while self.active_connections() > 0 && tokio::time::Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks the process to end.
+    pub fn quit(&self) {
+        self.quit.notify_one();
+    }
+
+    /// Resolves when `/quitquitquit` was asked for.
+    pub async fn wanted_to_quit(&self) {
+        self.quit.notified().await;
+    }
+
+    /// Ends the workers at once.
+    pub fn stop(&self) {
+        self.workers.stop();
+    }
+
+    /// The addresses that a listener is bound to.
+    pub fn bound_addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        self.workers.bound_addresses(listener)
+    }
+
+    /// All statistics in Prometheus' text format.
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        self.context.istio.write_prometheus(&mut text);
+        crate::stats::write_prometheus(&crate::stats::collect(&self.store, &self.stats), &mut text);
+        text
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn context(bootstrap: &Bootstrap, plan: &Plan, store: Arc<Store>) -> convert::Context {
+    let node = bootstrap.node.as_ref();
+    let node = IstioNode::new(node.map_or("", |node| &node.id), node.and_then(|node| node.metadata.as_ref()));
+    let mut upstream_socket = plan.upstream_socket.clone();
+    // Where the proxy cannot be exempted from redirection by its user, it is by this mark.
+    if let Some(mark) = std::env::var("LATEEN_SOCKET_MARK").ok().and_then(|mark| mark.parse().ok()) {
+        upstream_socket.mark = Some(mark);
+    }
+    convert::Context {
+        store,
+        sinks: Arc::<Sinks>::default(),
+        istio: Arc::new(IstioMetrics::new(node)),
+        upstream_socket,
+    }
+}
+
+/// Converts the static resources.
+fn statics(bootstrap: &Bootstrap, context: &convert::Context) -> Result<Statics, BootstrapError> {
+    let mut statics = Statics { clusters: Vec::new(), listeners: Vec::new() };
+    let Some(resources) = &bootstrap.static_resources else { return Ok(statics) };
+    let failed = |kind: &str, index: usize, name: &str, error| BootstrapError::Resource {
+        resource: format!("static_resources.{kind}[{index}] ({name})"),
+        error,
+    };
+    for (index, message) in resources.clusters.iter().enumerate() {
+        let converted = convert::cluster(message, context)
+            .map_err(|error| failed("clusters", index, &message.name, error))?;
+        statics.clusters.push(converted.cluster);
+    }
+    for (index, message) in resources.listeners.iter().enumerate() {
+        let converted = convert::listener(message, context)
+            .map_err(|error| failed("listeners", index, &message.name, error))?;
+        statics.listeners.push(converted.listener);
+    }
+    Ok(statics)
+}
+
+/// Checks a bootstrap as [`Server::start`] would, without starting anything.
+///
+/// # Errors
+/// What cannot be used, with its path.
+pub fn validate(bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
+    let plan = Plan::read(bootstrap)?;
+    statics(bootstrap, &context(bootstrap, &plan, Store::new(1))).map(drop)
+}
+
+/// `lateen proxy ARGUMENTS`: runs until it is told to end. `arguments` do not hold the program's name.
+///
+/// # Errors
+/// Wrong arguments, a bootstrap that cannot be used, an address that cannot be bound.
+pub fn main(arguments: &[String]) -> anyhow::Result<()> {
+    let program = std::iter::once(OsString::from("lateen proxy"));
+    let CommandLine { options } =
+        CommandLine::parse_from(program.chain(arguments.iter().map(OsString::from)));
+    run(options)
+}
+
+/// Runs the proxy until it is told to end.
+///
+/// # Errors
+/// A bootstrap that cannot be used, an address that cannot be bound.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let log_levels = init_log(&options.log_level)?;
+    let bootstrap = bootstrap::load(&options)?;
+    if options.mode != Mode::Serve {
+        validate(&bootstrap)?;
+        let path =
+            options.config_path.as_deref().map_or("--config-yaml".into(), |path| path.to_string_lossy());
+        println!("configuration '{path}' OK");
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let settings = Settings {
+            concurrency: options.concurrency.filter(|count| *count > 0),
+            drain_time: Duration::from_secs(options.drain_time_s),
+            handed: Vec::new(),
+            log_levels,
+        };
+        let server = Server::start(bootstrap, settings).await?;
+        if let (Some(path), Some(address)) = (&options.admin_address_path, server.admin) {
+            std::fs::write(path, address.to_string())
+                .with_context(|| format!("--admin-address-path {}", path.display()))?;
+        }
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+            () = server.wanted_to_quit() => {}
+        }
+        // As Envoy: the signal ends the process at once; a drain is asked for over administration before.
+        server.stop();
+        Ok(())
+    })
+}
+
+/// Starts the process's log on standard error, unless the process has one already.
+///
+/// # Errors
+/// The level is none of Envoy's.
+pub fn init_log(level: &str) -> anyhow::Result<Option<LogLevels>> {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    use tracing_subscriber::{EnvFilter, fmt, reload};
+    let directive =
+        admin::log_directive(level).with_context(|| format!("--log-level: `{level}` is not a level"))?;
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(directive));
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    if tracing_subscriber::registry().with(filter).with(layer).try_init().is_err() {
+        return Ok(None);
+    }
+    Ok(Some(LogLevels::new(level, move |directive| {
+        handle.reload(EnvFilter::new(directive)).map_err(|error| error.to_string())
+    })))
+}

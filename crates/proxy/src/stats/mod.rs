@@ -1,0 +1,15 @@
+//! Statistics for administration: Envoy's names and Prometheus' text, read from the path's counters; Istio's metrics.
+
+mod collect;
+pub mod istio;
+mod metric;
+mod prometheus;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use collect::collect;
+pub use metric::{Kind, Metric};
+pub use prometheus::write as write_prometheus;
+pub use server::ServerStats;
+pub(crate) use server::resident_bytes;

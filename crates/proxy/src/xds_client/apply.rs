@@ -1,0 +1,206 @@
+//! Puts updates in force, each resource by itself; what needs others first waits ("warms").
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lateen_xds::TypeUrl;
+use lateen_xds::client::{Client, Received, Rejection, Update};
+use lateen_xds::pb::envoy::config::cluster::v3::Cluster as XdsCluster;
+use lateen_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use prost::Message;
+use tokio::time::Instant;
+
+use super::interest::Interest;
+use super::listeners::Listeners;
+use super::routes::Routes;
+use crate::admin::Dump;
+use crate::config::Cluster;
+use crate::convert::{self, Context};
+use crate::stats::ServerStats;
+
+/// Called after each change of listeners.
+pub(crate) type OnListeners = Arc<dyn Fn() + Send + Sync>;
+
+/// Puts updates in force.
+pub(crate) struct Applier {
+    pub(super) context: Arc<Context>,
+    pub(super) stats: Arc<ServerStats>,
+    pub(super) dump: Arc<Dump>,
+    pub(super) listeners: Listeners,
+    pub(super) routes: Routes,
+    pub(super) interest: Interest,
+    /// Clusters that wait for their endpoints, and until when.
+    warming: BTreeMap<String, (Cluster, Option<Instant>)>,
+    /// Whether the first clusters have all been put in force: listeners wait for that.
+    clusters_ready: bool,
+    /// Whether clusters come from the control plane at all.
+    wants_clusters: bool,
+    on_listeners: OnListeners,
+}
+
+/// The moment at which a wait ends; zero means that it does not.
+pub(super) fn deadline(wait: Duration) -> Option<Instant> {
+    (!wait.is_zero()).then(|| Instant::now() + wait)
+}
+
+impl Applier {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        stats: Arc<ServerStats>,
+        dump: Arc<Dump>,
+        wants_clusters: bool,
+        on_listeners: OnListeners,
+    ) -> Self {
+        Applier {
+            context,
+            stats,
+            dump,
+            listeners: Listeners::default(),
+            routes: Routes::default(),
+            interest: Interest::default(),
+            warming: BTreeMap::new(),
+            clusters_ready: !wants_clusters,
+            wants_clusters,
+            on_listeners,
+        }
+    }
+
+    /// Puts an update in force and says what of it cannot be used.
+    pub(crate) fn apply(&mut self, update: &Update) -> Vec<Rejection> {
+        let mut rejected = Vec::new();
+        match update.type_url {
+            TypeUrl::Cluster => self.clusters(update, &mut rejected),
+            TypeUrl::Endpoints => self.endpoints(update, &mut rejected),
+            TypeUrl::Listener => self.listeners(update, &mut rejected),
+            TypeUrl::Route => self.routes(update, &mut rejected),
+            TypeUrl::VirtualHost => self.virtual_hosts(update, &mut rejected),
+            TypeUrl::Secret | TypeUrl::ExtensionConfig => {
+                let reason = format!("{} is not supported", update.type_url);
+                rejected.extend(update.resources.iter().map(|resource| reject(&resource.name, &reason)));
+            }
+        }
+        self.count(update, &rejected);
+        self.dump.update(update, &rejected);
+        self.settle();
+        rejected
+    }
+
+    /// Looks whether something that warms has waited long enough.
+    pub(crate) fn tick(&mut self) {
+        self.settle();
+    }
+
+    /// Tells the client what is wanted now.
+    pub(crate) fn subscribe(&self, client: &mut Client) {
+        client.subscribe(TypeUrl::Endpoints, self.interest.endpoints());
+        client.subscribe(TypeUrl::Route, self.interest.routes());
+        client.subscribe(TypeUrl::VirtualHost, self.routes.patterns());
+    }
+
+    fn clusters(&mut self, update: &Update, rejected: &mut Vec<Rejection>) {
+        for resource in &update.resources {
+            let converted = decode::<XdsCluster>(resource).and_then(|message| {
+                let converted =
+                    convert::cluster(&message, &self.context).map_err(|error| error.to_string())?;
+                Ok((message.name, converted))
+            });
+            match converted {
+                Ok((name, converted)) if name == resource.name => {
+                    let service =
+                        converted.waits_for_endpoints.map(|_| converted.cluster.endpoints.name.clone());
+                    self.interest.cluster(&name, service);
+                    let until = converted.waits_for_endpoints.map_or(Some(Instant::now()), deadline);
+                    self.warming.insert(name, (converted.cluster, until));
+                }
+                Ok((name, _)) => {
+                    rejected.push(reject(&resource.name, &format!("name: is `{name}` in the cluster")))
+                }
+                Err(reason) => rejected.push(reject(&resource.name, &reason)),
+            }
+        }
+        for name in &update.removed {
+            self.warming.remove(name);
+            self.interest.cluster(name, None);
+            add(&self.stats.clusters.removed, 1);
+        }
+        self.context.store.remove_clusters(update.removed.iter().map(String::as_str));
+    }
+
+    fn endpoints(&mut self, update: &Update, rejected: &mut Vec<Rejection>) {
+        for resource in &update.resources {
+            let set = decode::<ClusterLoadAssignment>(resource)
+                .and_then(|message| convert::endpoints(&message).map_err(|error| error.to_string()));
+            match set {
+                Ok(set) => self.context.store.put_endpoints(&resource.name, set),
+                Err(reason) => rejected.push(reject(&resource.name, &reason)),
+            }
+        }
+        for name in &update.removed {
+            // A cluster that is still there has no endpoints then.
+            self.context.store.put_endpoints(name, Default::default());
+        }
+    }
+
+    /// Puts in force whatever has what it needs, or has waited long enough.
+    fn settle(&mut self) {
+        let now = Instant::now();
+        let due: Vec<String> = self
+            .warming
+            .iter()
+            .filter(|(_, (cluster, until))| {
+                cluster.endpoints.is_known() || until.is_some_and(|until| until <= now)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        let clusters: Vec<Cluster> =
+            due.iter().filter_map(|name| self.warming.remove(name)).map(|(cluster, _)| cluster).collect();
+        if !clusters.is_empty() {
+            let table = self.context.store.clusters();
+            let new = clusters.iter().filter(|cluster| !table.contains_key(&cluster.name)).count();
+            add(&self.stats.clusters.added, new);
+            add(&self.stats.clusters.modified, clusters.len() - new);
+            self.context.store.put_clusters(clusters);
+        }
+        self.stats.clusters_warming.store(self.warming.len() as u64, Ordering::Relaxed);
+        let seen = self.stats.xds[0].attempts.load(Ordering::Relaxed) > 0;
+        self.clusters_ready |= seen && self.warming.is_empty();
+        if (self.clusters_ready || !self.wants_clusters) && self.settle_listeners(now) {
+            (self.on_listeners)();
+        }
+    }
+
+    fn count(&self, update: &Update, rejected: &[Rejection]) {
+        let service = match update.type_url {
+            TypeUrl::Cluster => 0,
+            TypeUrl::Listener => 1,
+            TypeUrl::Route | TypeUrl::VirtualHost => 2,
+            TypeUrl::Endpoints => 3,
+            TypeUrl::Secret | TypeUrl::ExtensionConfig => return,
+        };
+        let stats = &self.stats.xds[service];
+        add(&stats.attempts, 1);
+        add(if rejected.is_empty() { &stats.successes } else { &stats.rejected }, 1);
+    }
+}
+
+pub(super) fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+/// Names a resource that cannot be used.
+pub(super) fn reject(name: &str, reason: &str) -> Rejection {
+    Rejection { name: name.to_owned(), reason: reason.to_owned() }
+}
+
+/// Decodes a resource; the error is for a NACK.
+pub(super) fn decode<M: Message + Default>(resource: &Received) -> Result<M, String> {
+    let any = resource.resource.as_ref().ok_or("the resource is empty")?;
+    M::decode(any.value.as_slice()).map_err(|error| format!("cannot be decoded: {error}"))
+}
+
+/// Names as a set.
+pub(super) fn names<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> BTreeSet<String> {
+    names.into_iter().map(|name| name.to_string()).collect()
+}
