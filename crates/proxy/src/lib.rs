@@ -3,8 +3,22 @@
 //!
 //! `config` is the runtime model; `listener`, `http`, `tcp`, `filters` and `upstream` are the request path.
 
+pub mod access_log;
+mod admin;
+pub mod bootstrap;
 pub mod config;
+pub mod convert;
 pub mod error;
+mod filters;
+pub mod format;
 pub mod http;
+mod listener;
 pub mod request_info;
+pub mod run;
+pub mod stats;
+mod tcp;
+mod timer;
+mod tls_info;
 pub mod upstream;
+pub mod worker;
+mod xds_client;

@@ -160,6 +160,8 @@ pub struct TlsInfo {
     pub peer_subject: Option<String>,
     /// URI subject alternative names of our own certificate.
     pub local_uri_sans: Vec<String>,
+    /// SHA-256 of the peer's certificate, in hexadecimal.
+    pub peer_hash: Option<String>,
     /// The peer's certificate in DER, leaf first.
     pub peer_certificates: Vec<Vec<u8>>,
 }
@@ -179,6 +181,8 @@ pub struct ConnectionInfo {
     pub filter_chain: Arc<str>,
     /// The local address: the original destination where it was redirected.
     pub local: SocketAddr,
+    /// The local address of our own socket.
+    pub socket_local: SocketAddr,
     /// The address of the peer, after PROXY protocol.
     pub remote: SocketAddr,
     /// The address of the peer's socket.

@@ -7,7 +7,7 @@ use crate::request_info::{AccessLog, NetworkExtension};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// A listener.
@@ -232,19 +232,29 @@ pub enum Terminal {
     Close,
 }
 
-/// Tells connections to end at the next chance.
+/// Tells connections to end: at the next chance, or now.
 #[derive(Debug, Default)]
-pub struct DrainFlag(AtomicBool);
+pub struct DrainFlag(AtomicU8);
 
 impl DrainFlag {
-    /// Asks connections to end.
+    /// Asks connections to end at the next chance.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.fetch_max(1, Ordering::Release);
     }
 
-    /// Whether connections should end.
+    /// Asks connections to end now.
+    pub fn close(&self) {
+        self.0.fetch_max(2, Ordering::Release);
+    }
+
+    /// Whether connections should end at the next chance.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether connections should end now.
+    pub fn is_closing(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 1
     }
 }
 

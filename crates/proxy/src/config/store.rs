@@ -45,6 +45,8 @@ pub struct ActiveListener {
     pub config: Arc<Listener>,
     /// Counters; they outlive updates.
     pub stats: Arc<ListenerStats>,
+    /// It drains: its sockets are closed.
+    pub closing: bool,
 }
 
 /// Listeners in force.
@@ -209,7 +211,10 @@ impl Store {
                 drain_chains(&old.config, Some(&listener));
             }
             let stats = old.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |old| old.stats);
-            table.by_name.insert(listener.name.clone(), ActiveListener { config: Arc::new(listener), stats });
+            table.by_name.insert(
+                listener.name.clone(),
+                ActiveListener { config: Arc::new(listener), stats, closing: false },
+            );
         }
         table.by_address = table
             .by_name
@@ -222,9 +227,10 @@ impl Store {
     /// Drains all listeners, or the inbound ones alone: sockets are closed, connections end at the next chance.
     pub fn drain_listeners(&self, inbound_only: bool) {
         let mut table = ListenerTable::clone(&self.listeners.load());
-        for active in table.by_name.values() {
+        for active in table.by_name.values_mut() {
             if !inbound_only || active.config.direction == super::listener::TrafficDirection::Inbound {
                 drain_chains(&active.config, None);
+                active.closing = true;
             }
         }
         table.draining |= !inbound_only;

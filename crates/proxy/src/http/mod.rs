@@ -1,7 +1,26 @@
 //! HTTP: heads and headers, codecs, routing, forwarding.
 
+mod client_cert;
+mod cookie;
+pub mod date;
+pub mod downstream;
+mod edits;
+mod egress;
+pub mod exchange;
+mod forward;
+pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod headers;
+mod ingress;
+pub mod io;
+mod mirror;
+mod path;
+mod pump;
+mod redirect;
+mod retry;
+pub mod routing;
+mod timeout;
 
 pub use head::{RequestHead, ResponseHead, Scheme};
 pub use headers::Headers;

@@ -1,3 +1,16 @@
-//! Upstreams: clusters, load balancing, connection pools.
+//! Upstreams: clusters as a worker sees them, load balancing, connection pools, outlier detection.
 
+pub mod balancer;
+mod connect;
+mod local;
+mod outlier;
+mod permit;
+pub mod pool;
 pub mod stats;
+mod stream;
+
+pub use connect::{open, resolve, set_keepalive};
+pub use local::LocalCluster;
+pub use outlier::{Outcome, observe};
+pub use permit::{ConnectionPermit, RequestPermit, RetryPermit};
+pub use stream::{UpstreamHead, UpstreamStream};

@@ -1,0 +1,6 @@
+//! HTTP/2, over the `h2` crate: our heads on one side, its messages on the other.
+
+pub mod client;
+mod convert;
+mod halves;
+pub mod server;

@@ -1,0 +1,219 @@
+//! HTTP/2 from clients: every stream is a task of its own on the connection's worker.
+
+use super::convert;
+use super::halves::{RecvHalf, SendHalf};
+use crate::error::Failure;
+use crate::http::ResponseHead;
+use crate::http::downstream::{Connection, Downstream, Incoming};
+use crate::http::exchange;
+use crate::http::h1::{BodyKind, Frame};
+use crate::http::io::{Io, Prefixed};
+use crate::request_info::Protocol;
+use crate::timer::LazyTimer;
+use bytes::{Bytes, BytesMut};
+use h2::server::SendResponse;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// Streams that a client may reset before we have answered them, at a time: more is an attack (CVE-2023-44487).
+const MAX_RESET_STREAMS: usize = 50;
+
+/// Serves a connection until it ends.
+pub async fn serve(connection: Rc<Connection>, io: Io, prefix: BytesMut) {
+    let manager = &connection.manager;
+    connection.stats().downstream_cx_http2_total.inc();
+    let io = match io {
+        Io::Plain(inner) => Io::Plain(Prefixed { prefix, tcp: inner.tcp }),
+        tls => tls,
+    };
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(manager.http2.stream_window)
+        .initial_connection_window_size(manager.http2.connection_window)
+        .max_concurrent_streams(manager.http2.max_concurrent_streams)
+        .max_header_list_size(manager.max_request_headers_kb << 10)
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_concurrent_reset_streams(MAX_RESET_STREAMS);
+    let handshake =
+        tokio::time::timeout(std::time::Duration::from_secs(10), builder.handshake::<_, Bytes>(io));
+    match handshake.await {
+        Ok(Ok(http2)) => accept(&connection, http2).await,
+        _ => connection.stats().downstream_cx_protocol_error.inc(),
+    }
+}
+
+/// Accepts streams until the connection is drained, idle for too long, or gone.
+async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<Io, Bytes>) {
+    let manager = &connection.manager;
+    let (active, mut timer) = (Rc::new(Cell::new(0usize)), LazyTimer::default());
+    let idle = manager.idle_timeout.filter(|idle| !idle.is_zero());
+    let mut closing = false;
+    loop {
+        timer.set(idle.map(|idle| Instant::now() + idle));
+        let mut drained = pin!(connection.worker.drain.notified());
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(stream) = http2.poll_accept(cx) {
+                return Poll::Ready(Event::Stream(stream));
+            }
+            if !closing && drained.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Drain);
+            }
+            timer.poll(cx).map(|()| Event::Idle)
+        })
+        .await;
+        match event {
+            Event::Stream(Some(Ok((request, respond)))) => {
+                connection.stats().downstream_rq_http2_total.inc();
+                spawn(connection, &active, request, respond);
+            }
+            Event::Stream(Some(Err(error))) => {
+                if !error.is_io() {
+                    connection.stats().downstream_cx_protocol_error.inc();
+                }
+                return;
+            }
+            Event::Stream(None) => return,
+            Event::Drain if connection.chain.drain.is_set() => {
+                connection.stats().downstream_cx_drain_close.inc();
+                closing = true;
+                http2.graceful_shutdown();
+            }
+            Event::Idle if active.get() == 0 && !closing => {
+                connection.stats().downstream_cx_idle_timeout.inc();
+                closing = true;
+                http2.graceful_shutdown();
+            }
+            Event::Drain | Event::Idle => {}
+        }
+    }
+}
+
+enum Event {
+    Stream(Option<Result<(http::Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    Drain,
+    Idle,
+}
+
+fn spawn(
+    connection: &Rc<Connection>,
+    active: &Rc<Cell<usize>>,
+    request: http::Request<h2::RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let (connection, active) = (connection.clone(), active.clone());
+    active.set(active.get() + 1);
+    tokio::task::spawn_local(async move {
+        let (parts, body) = request.into_parts();
+        let recv = RecvHalf::new(body);
+        let head = convert::request_head(parts);
+        let sized = head.headers.get_str("content-length").and_then(|text| text.parse().ok());
+        let body = match (recv.done, sized) {
+            (true, _) => BodyKind::None,
+            (false, Some(length)) => BodyKind::Length(length),
+            (false, None) => BodyKind::UntilClose,
+        };
+        let wire_len = head.headers.wire_len() + head.path.len() + head.authority.len();
+        let expect_continue =
+            head.headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
+        let incoming =
+            Incoming { head, body, upgrade: None, expect_continue, wire_len, protocol: Protocol::Http2 };
+        let mut down = H2Down { recv, respond, send: None, failed: None };
+        serve_stream(&connection, incoming, &mut down).await;
+        active.set(active.get() - 1);
+    });
+}
+
+async fn serve_stream(connection: &Connection, incoming: Incoming, down: &mut H2Down) {
+    let mut timer = LazyTimer::default();
+    let valid = !incoming.head.path.is_empty() || incoming.head.method == http::Method::CONNECT;
+    let authority = incoming.head.authority.iter().all(|byte| crate::http::h1::is_authority_byte(*byte));
+    if !valid || !authority || incoming.head.authority.is_empty() {
+        connection.stats().downstream_cx_protocol_error.inc();
+        down.respond.send_reset(h2::Reason::PROTOCOL_ERROR);
+        return;
+    }
+    exchange::serve(connection, incoming, down, &mut timer).await;
+    // An answer that is complete before the request is (RFC 9113, 8.1): the rest is not wanted.
+    if !down.recv.at_end() {
+        match &mut down.send {
+            Some(send) if send.is_done() => send.reset(h2::Reason::NO_ERROR),
+            _ => {}
+        }
+    }
+}
+
+/// The client's side of one HTTP/2 request.
+struct H2Down {
+    recv: RecvHalf,
+    respond: SendResponse<Bytes>,
+    send: Option<SendHalf>,
+    failed: Option<h2::Error>,
+}
+
+fn failure(error: &h2::Error) -> Failure {
+    if error.is_io() || error.is_go_away() { Failure::ClientClosed } else { Failure::ClientReset }
+}
+
+impl Downstream for H2Down {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Failure>> {
+        self.recv.poll_frame(cx).map_err(|error| failure(&error))
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let reset = match &mut self.send {
+            Some(send) => send.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        match reset {
+            // A peer that has read all it wants says so with NO_ERROR.
+            Poll::Ready(Ok(_)) => Poll::Ready(Failure::ClientReset),
+            Poll::Ready(Err(error)) => Poll::Ready(failure(&error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn push_head(&mut self, head: &ResponseHead, end: bool, _upgrade: Option<&[u8]>) {
+        if head.status < 200 {
+            return;
+        }
+        match self.respond.send_response(convert::response_from(head), end) {
+            Ok(stream) => self.send = Some(SendHalf::new(stream, end)),
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    fn push_frame(&mut self, frame: Frame) {
+        if let Some(send) = self.send.as_mut().filter(|send| !send.is_done()) {
+            send.push(frame);
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        self.send.as_ref().map_or(0, SendHalf::buffered)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if let Some(error) = &self.failed {
+            return Poll::Ready(Err(failure(error)));
+        }
+        match &mut self.send {
+            Some(send) => send.poll_flush(cx).map_err(|error| failure(&error)),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn become_tunnel(&mut self) {}
+
+    fn shutdown_when_flushed(&mut self) {}
+
+    fn abort(&mut self) {
+        match &mut self.send {
+            Some(send) => send.reset(h2::Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        }
+    }
+}

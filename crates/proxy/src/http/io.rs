@@ -1,0 +1,142 @@
+//! The transport of a connection: plain TCP or TLS, with bytes that sniffing has read already.
+
+use bytes::{Buf, BytesMut};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// TCP whose first bytes were read by the listener filters.
+#[derive(Debug)]
+pub struct Prefixed {
+    /// Bytes that come before what the socket gives.
+    pub prefix: BytesMut,
+    /// The socket.
+    pub tcp: TcpStream,
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            let n = self.prefix.len().min(out.remaining());
+            out.put_slice(&self.prefix[..n]);
+            self.prefix.advance(n);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.tcp).poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+/// The transport of a connection.
+#[derive(Debug)]
+pub enum Io {
+    /// Plain TCP.
+    Plain(Prefixed),
+    /// TLS that we serve.
+    Server(Box<tokio_rustls::server::TlsStream<Prefixed>>),
+    /// TLS that we speak as a client.
+    Client(Box<tokio_rustls::client::TlsStream<Prefixed>>),
+}
+
+impl Io {
+    /// A plain socket of which nothing was read.
+    pub fn plain(tcp: TcpStream) -> Self {
+        Io::Plain(Prefixed { prefix: BytesMut::new(), tcp })
+    }
+
+    /// The socket.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Io::Plain(io) => &io.tcp,
+            Io::Server(io) => &io.get_ref().0.tcp,
+            Io::Client(io) => &io.get_ref().0.tcp,
+        }
+    }
+
+    /// Whether the socket has something to read (data, or its end), as far as the reactor knows: no system call.
+    pub fn looks_readable(&self) -> bool {
+        self.tcp().poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+}
+
+macro_rules! dispatch {
+    ($self:expr, $io:ident => $call:expr) => {
+        match $self.get_mut() {
+            Io::Plain(inner) => {
+                let $io = Pin::new(inner);
+                $call
+            }
+            Io::Server(inner) => {
+                let $io = Pin::new(&mut **inner);
+                $call
+            }
+            Io::Client(inner) => {
+                let $io = Pin::new(&mut **inner);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        dispatch!(self, io => io.poll_read(cx, out))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        dispatch!(self, io => io.poll_write(cx, data))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, io => io.poll_write_vectored(cx, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        dispatch!(self, io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        dispatch!(self, io => io.poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,150 @@
+//! From a request to its virtual host, route and cluster.
+
+use super::RequestHead;
+use crate::config::{
+    Action, ClusterSlot, FilterOverrides, PathMatch, RequireTls, Route, RouteMatch, RouteTable, Target,
+    VirtualHost, WeightedCluster,
+};
+use crate::worker::Worker;
+use std::sync::Arc;
+
+/// What a request was matched with.
+#[derive(Debug, Default)]
+pub struct Matched {
+    /// The route table; none: none is known yet.
+    pub table: Option<Arc<RouteTable>>,
+    /// The virtual host.
+    pub host: Option<Arc<VirtualHost>>,
+    /// The route.
+    pub route: Option<Arc<Route>>,
+    /// The chosen entry of weighted clusters.
+    weighted: Option<usize>,
+    /// The cluster.
+    pub cluster: Option<Arc<ClusterSlot>>,
+}
+
+impl Matched {
+    /// Matches a request.
+    pub fn new(table: Option<Arc<RouteTable>>, request: &RequestHead, worker: &Worker) -> Self {
+        let mut matched = Matched { table, ..Matched::default() };
+        let Some(host) = matched.table.as_ref().and_then(|table| table.find(&request.authority)) else {
+            return matched;
+        };
+        let host = host.clone();
+        matched.route = find(&host.routes, request, worker).cloned();
+        matched.host = Some(host);
+        matched.choose_cluster(request, worker);
+        matched
+    }
+
+    fn choose_cluster(&mut self, request: &RequestHead, worker: &Worker) {
+        let Some(Action::Forward(action)) = self.route.as_ref().map(|route| &route.action) else { return };
+        match &action.target {
+            Target::Cluster(slot) => self.cluster = Some(slot.clone()),
+            Target::Weighted(clusters) => {
+                let chosen = clusters.choose(worker.random());
+                self.weighted = clusters.entries().iter().position(|entry| std::ptr::eq(entry, chosen));
+                self.cluster = Some(chosen.cluster.clone());
+            }
+            Target::Header(name) => {
+                let name = request.headers.get_str(name);
+                self.cluster = name.and_then(|name| worker.store.clusters().get(name).cloned());
+            }
+        }
+    }
+
+    /// The chosen entry of weighted clusters.
+    pub fn weighted(&self) -> Option<&WeightedCluster> {
+        let Some(Action::Forward(action)) = self.route.as_ref().map(|route| &route.action) else {
+            return None;
+        };
+        match &action.target {
+            Target::Weighted(clusters) => clusters.entries().get(self.weighted?),
+            _ => None,
+        }
+    }
+
+    /// Filter configuration, most specific first.
+    pub fn overrides(&self) -> impl Iterator<Item = &FilterOverrides> {
+        let weighted = self.weighted().map(|entry| &entry.filters);
+        let route = self.route.as_ref().map(|route| &route.filters);
+        let host = self.host.as_ref().map(|host| &host.filters);
+        [weighted, route, host].into_iter().flatten()
+    }
+
+    /// Whether plain requests must go to https.
+    pub fn requires_tls(&self, external: bool) -> bool {
+        match self.host.as_ref().map(|host| host.require_tls) {
+            Some(RequireTls::All) => true,
+            Some(RequireTls::ExternalOnly) => external,
+            Some(RequireTls::None) | None => false,
+        }
+    }
+}
+
+fn find<'a>(routes: &'a [Arc<Route>], request: &RequestHead, worker: &Worker) -> Option<&'a Arc<Route>> {
+    let path = request.path_only();
+    let query = match memchr::memchr(b'?', &request.path) {
+        Some(at) => &request.path[at + 1..],
+        None => &b""[..],
+    };
+    routes.iter().find(|route| matches(&route.matches, request, path, query, worker))
+}
+
+fn matches(wanted: &RouteMatch, request: &RequestHead, path: &[u8], query: &[u8], worker: &Worker) -> bool {
+    path_matches(&wanted.path, wanted.ignore_case, request, path)
+        && wanted.headers.iter().all(|header| header.matches(request))
+        && wanted.query.iter().all(|parameter| parameter.matches(query))
+        && (!wanted.grpc || request.is_grpc())
+        && wanted.fraction.is_none_or(|fraction| fraction.hits(worker.random()))
+}
+
+fn path_matches(wanted: &PathMatch, ignore_case: bool, request: &RequestHead, path: &[u8]) -> bool {
+    let begins = |prefix: &[u8]| {
+        path.get(..prefix.len()).is_some_and(|start| {
+            if ignore_case { start.eq_ignore_ascii_case(prefix) } else { start == prefix }
+        })
+    };
+    match wanted {
+        PathMatch::Prefix(prefix) => begins(prefix.as_bytes()),
+        PathMatch::Exact(exact) => path.len() == exact.len() && begins(exact.as_bytes()),
+        PathMatch::Regex(regex) => regex.is_match(path),
+        PathMatch::SeparatedPrefix(prefix) => {
+            begins(prefix.as_bytes()) && matches!(path.get(prefix.len()), None | Some(b'/'))
+        }
+        PathMatch::Connect => request.method == http::Method::CONNECT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Headers, Scheme};
+
+    fn path(wanted: PathMatch, ignore_case: bool, path: &'static str) -> bool {
+        let request = RequestHead {
+            method: http::Method::GET,
+            authority: "a".into(),
+            path: path.into(),
+            scheme: Scheme::Http,
+            headers: Headers::new(),
+        };
+        path_matches(&wanted, ignore_case, &request, request.path_only())
+    }
+
+    #[test]
+    fn a_separated_prefix_ends_at_a_slash() {
+        let wanted = || PathMatch::SeparatedPrefix("/a".into());
+        assert!(path(wanted(), false, "/a"));
+        assert!(path(wanted(), false, "/a/b"));
+        assert!(path(wanted(), false, "/a?x"));
+        assert!(!path(wanted(), false, "/ab"));
+    }
+
+    #[test]
+    fn exact_paths_ignore_the_query_and_case_where_told() {
+        assert!(path(PathMatch::Exact("/Login".into()), true, "/login?next"));
+        assert!(!path(PathMatch::Exact("/Login".into()), false, "/login"));
+        assert!(!path(PathMatch::Exact("/login".into()), false, "/login/"));
+    }
+}

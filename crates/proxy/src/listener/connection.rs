@@ -1,0 +1,245 @@
+//! One accepted connection, from its original destination to its filter chain's last filter.
+
+use super::inspect::{self, Sniffed};
+use super::{chain_match, proxy_protocol, socket, tls};
+use crate::config::{ActiveListener, Codec, FilterChain, PortExceptions, Terminal, TransportProtocol};
+use crate::http::downstream::Connection;
+use crate::http::io::{Io, Prefixed};
+use crate::http::{h1, h2};
+use crate::request_info::{ConnectionInfo, LogContext, RequestInfo, ResponseFlags};
+use crate::tcp;
+use crate::worker::Worker;
+use bytes::BytesMut;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+use tokio::net::TcpStream;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A connection that was accepted and not yet given to a filter chain.
+struct Accepted {
+    worker: Rc<Worker>,
+    tcp: TcpStream,
+    buffer: BytesMut,
+    local: SocketAddr,
+    socket_local: SocketAddr,
+    remote: SocketAddr,
+    direct_remote: SocketAddr,
+    start: Instant,
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(worker: Rc<Worker>, active: ActiveListener, tcp: TcpStream, peer: SocketAddr) {
+    let index = worker.index;
+    active.stats.of(index).downstream_cx_total.inc();
+    active.stats.of(index).downstream_cx_active.inc();
+    // Without it, small answers would wait for the peer's acknowledgement.
+    let _ = tcp.set_nodelay(true);
+    if let Some(keepalive) = &active.config.keepalive {
+        let _ = crate::upstream::set_keepalive(&socket2::SockRef::from(&tcp), keepalive);
+    }
+    if let Ok(local) = tcp.local_addr() {
+        let accepted = Accepted {
+            worker,
+            tcp,
+            buffer: BytesMut::new(),
+            local: unmapped(local),
+            socket_local: unmapped(local),
+            remote: unmapped(peer),
+            direct_remote: unmapped(peer),
+            start: Instant::now(),
+        };
+        route(accepted, active.clone()).await;
+    }
+    active.stats.of(index).downstream_cx_active.dec();
+    active.stats.of(index).downstream_cx_destroy.inc();
+}
+
+/// IPv4 in IPv6's clothes is IPv4.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Finds the listener, learns what its listener filters learn, and finds the filter chain.
+async fn route(mut accepted: Accepted, bound: ActiveListener) {
+    let config = &bound.config;
+    if config.listener_filters.original_dst || config.use_original_dst {
+        if let Some(original) = socket::original_destination(&accepted.tcp, accepted.local) {
+            accepted.local = unmapped(original);
+        }
+    }
+    let active = if config.use_original_dst { hand_over(&accepted, &bound) } else { bound };
+    let filters = &active.config.listener_filters;
+    let learning = learn(&mut accepted, &active);
+    let sniffed = if filters.timeout.is_zero() {
+        learning.await
+    } else {
+        match tokio::time::timeout(filters.timeout, learning).await {
+            Ok(sniffed) => sniffed,
+            Err(_) if filters.continue_on_timeout => Some(Sniffed::default()),
+            Err(_) => {
+                active.stats.of(accepted.worker.index).downstream_pre_cx_timeout.inc();
+                None
+            }
+        }
+    };
+    let Some(sniffed) = sniffed else { return };
+    let facts = chain_match::Facts {
+        local: accepted.local,
+        remote: accepted.remote,
+        direct_remote: accepted.direct_remote,
+        sniffed: &sniffed,
+    };
+    let chain = chain_match::find(&active.config, &facts).cloned();
+    let info = accepted.info(&active, chain.as_deref(), &sniffed);
+    match chain {
+        Some(chain) => enter(accepted, active, chain, info).await,
+        None => refuse(&accepted, &active, info),
+    }
+}
+
+/// The listener of the original address: bound to it, or to its port everywhere; else the one that accepted.
+fn hand_over(accepted: &Accepted, bound: &ActiveListener) -> ActiveListener {
+    let table = accepted.worker.store.listeners();
+    let local = accepted.local;
+    let wildcard: SocketAddr = if local.is_ipv4() {
+        ([0, 0, 0, 0], local.port()).into()
+    } else {
+        (std::net::Ipv6Addr::UNSPECIFIED, local.port()).into()
+    };
+    let found = table.by_address.get(&local).or_else(|| table.by_address.get(&wildcard));
+    found.filter(|other| !other.config.use_original_dst).unwrap_or(bound).clone()
+}
+
+fn wanted(inspector: Option<&PortExceptions>, port: u16) -> bool {
+    inspector.is_some_and(|except| !except.iter().any(|range| range.contains(&port)))
+}
+
+/// What the first bytes tell; none: the connection is to be closed.
+async fn learn(accepted: &mut Accepted, active: &ActiveListener) -> Option<Sniffed> {
+    let filters = &active.config.listener_filters;
+    if let Some(settings) = filters.proxy_protocol {
+        let told = proxy_protocol::read(&mut accepted.tcp, &mut accepted.buffer, settings).await.ok()?;
+        if let Some((source, destination)) = told {
+            (accepted.remote, accepted.local) = (source, destination);
+        }
+    }
+    let port = accepted.local.port();
+    let (tls, http) =
+        (wanted(filters.tls_inspector.as_ref(), port), wanted(filters.http_inspector.as_ref(), port));
+    if !tls && !http {
+        return Some(Sniffed::default());
+    }
+    inspect::sniff(&mut accepted.tcp, &mut accepted.buffer, tls, http).await.ok()
+}
+
+impl Accepted {
+    fn info(
+        &self,
+        active: &ActiveListener,
+        chain: Option<&FilterChain>,
+        sniffed: &Sniffed,
+    ) -> ConnectionInfo {
+        ConnectionInfo {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            worker: self.worker.index,
+            listener: active.config.name.clone(),
+            direction: active.config.direction,
+            filter_chain: chain.map_or_else(|| "".into(), |chain| chain.name.clone()),
+            local: self.local,
+            socket_local: self.socket_local,
+            remote: self.remote,
+            direct_remote: self.direct_remote,
+            server_name: sniffed.server_name.as_deref().map(Into::into),
+            tls: None,
+            start: self.start,
+            start_wall: SystemTime::now(),
+        }
+    }
+}
+
+/// Closes a connection that no filter chain takes, and logs it.
+fn refuse(accepted: &Accepted, active: &ActiveListener, info: ConnectionInfo) {
+    active.stats.of(accepted.worker.index).no_filter_chain_match.inc();
+    let mut info = RequestInfo::new(Arc::new(info), None);
+    info.flags = ResponseFlags::NR;
+    info.details = Some("filter_chain_not_found");
+    info.timings.end = Some(info.elapsed());
+    let context = LogContext { info: &info, request: None, response: None, trailers: None };
+    for log in &active.config.access_logs {
+        log.log(&context);
+    }
+}
+
+/// Runs a filter chain: TLS, its filters, its last filter.
+async fn enter(
+    accepted: Accepted,
+    active: ActiveListener,
+    chain: Arc<FilterChain>,
+    mut info: ConnectionInfo,
+) {
+    let Accepted { worker, tcp, buffer, .. } = accepted;
+    let stats = active.stats.of(worker.index);
+    let (io, prefix) = match &chain.tls {
+        None => (Io::plain(tcp), buffer),
+        Some(server) => {
+            let io = Prefixed { prefix: buffer, tcp };
+            match tls::accept(server, io, chain.handshake_timeout).await {
+                Ok((stream, facts)) => {
+                    stats.ssl_handshake.inc();
+                    info.tls = Some(Arc::new(facts));
+                    (Io::Server(Box::new(stream)), BytesMut::new())
+                }
+                Err(error) => {
+                    stats.ssl_connection_error.inc();
+                    tracing::debug!(listener = %active.config.name, %error, "TLS handshake failed");
+                    return;
+                }
+            }
+        }
+    };
+    let info = Arc::new(info);
+    let mut session = RequestInfo::new(info.clone(), None);
+    if !chain.filters.iter().all(|filter| filter.on_connection(&mut session)) {
+        return;
+    }
+    match &chain.terminal {
+        Terminal::Close => {}
+        Terminal::Tcp(proxy) => tcp::serve(worker, proxy, &chain, session, io, prefix).await,
+        Terminal::Http(manager) => {
+            let manager = manager.clone();
+            let connection = Rc::new(Connection { worker, info, manager, chain });
+            http(connection, io, prefix).await;
+        }
+    }
+}
+
+/// Finds out which HTTP is spoken, and serves it.
+async fn http(connection: Rc<Connection>, mut io: Io, mut prefix: BytesMut) {
+    let stats = connection.stats();
+    stats.downstream_cx_total.inc();
+    stats.downstream_cx_active.inc();
+    let alpn = connection.info.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+    let http2 = match (connection.manager.codec, alpn) {
+        (Codec::Http2, _) | (Codec::Auto, Some("h2")) => true,
+        (Codec::Http1, _) | (Codec::Auto, Some(_)) => false,
+        (Codec::Auto, None) => inspect::is_http2_preface(&mut io, &mut prefix, &connection).await,
+    };
+    if http2 {
+        h2::server::serve(connection.clone(), io, prefix).await;
+    } else {
+        h1::server::serve(&connection, io, prefix).await;
+    }
+    let stats = connection.stats();
+    stats.downstream_cx_active.dec();
+    stats.downstream_cx_destroy.inc();
+}
+
+impl Default for Sniffed {
+    fn default() -> Self {
+        Sniffed { transport: TransportProtocol::RawBuffer, server_name: None, protocols: Vec::new() }
+    }
+}

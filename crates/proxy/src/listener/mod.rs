@@ -1,0 +1,12 @@
+//! Listeners: accepting, original destinations, sniffing, filter chains, TLS.
+
+mod accept;
+mod chain_match;
+mod connection;
+mod inspect;
+mod proxy_protocol;
+mod socket;
+mod tls;
+
+pub use accept::accept;
+pub use socket::bind;

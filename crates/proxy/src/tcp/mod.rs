@@ -1,0 +1,6 @@
+//! The TCP proxy.
+
+mod copy;
+mod proxy;
+
+pub use proxy::serve;

@@ -1,0 +1,12 @@
+//! The request path over real sockets, with configuration made directly in the runtime model.
+
+mod faults;
+mod forwarding;
+mod harness;
+mod http2;
+mod listeners;
+mod malformed;
+mod retries;
+mod routing;
+mod tcp;
+mod updates;
