@@ -80,8 +80,14 @@ impl Images {
 }
 
 impl ImageResolver for Images {
-    fn resolve(&self, image: &str, _container: &Container) -> Program {
-        self.program(image)
+    fn resolve(&self, image: &str, container: &Container) -> Program {
+        let program = self.program(image);
+        if program.stand_in.is_none() {
+            return program;
+        }
+        let ports = container.ports.iter().flatten().filter_map(|port| u16::try_from(port.container_port).ok());
+        let arguments = lateen_demo::stand_in(image, &ports.collect::<Vec<_>>(), None).arguments();
+        Program { stand_in: program.stand_in, ..self.own(&arguments) }
     }
 
     fn applets(&self) -> Vec<(String, Vec<String>)> {
