@@ -1,5 +1,6 @@
 //! The API as its users meet it: manifests, JSON, validation.
 
 mod manifests;
+mod policies;
 mod validation;
 mod wire;
