@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::source::{Injection, MeshConfigMap, Namespaces, kubernetes};
 use crate::webhook::{Injector, Webhooks};
-use crate::{Context, ControlOptions, KubeAccess, ads, debug, hub, webhook};
+use crate::{Context, ControlOptions, KubeAccess, ads, debug, findings, hub, webhook};
 
 /// The control plane's root lives as long as istiod's: ten years.
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -111,6 +111,7 @@ impl Control {
         drop(updates);
         watches.spawn(webhook::keep_patched(client.clone(), authority.certificate_pem().to_owned()));
         watches.spawn(hub::run(Arc::clone(&context.hub), receiver, expected));
+        watches.spawn(findings::report(Arc::clone(&context.hub)));
         let injector = Arc::new(Injector { config: injection, namespaces, client: Some(client) });
         let webhook_state = Webhooks { injector, metrics: Arc::clone(&context.metrics) };
         tracing::info!(

@@ -130,11 +130,12 @@ pub async fn run(hub: Arc<Hub>, mut updates: mpsc::Receiver<Update>, expected: V
             continue;
         }
         hub.publish(mesh, &changes, started);
-        tracing::debug!(
-            changed = changes.keys.len(),
-            endpoints = changes.endpoints.len(),
-            took_ms = started.elapsed().as_secs_f64() * 1e3,
-            "snapshot published"
+        tracing::info!(
+            resources = changes.keys.len(),
+            services = changes.endpoints.len(),
+            proxies = hub.published.receiver_count(),
+            took_ms = format_args!("{:.2}", started.elapsed().as_secs_f64() * 1e3),
+            "push"
         );
     }
 }

@@ -4,6 +4,7 @@
 pub mod ads;
 mod control;
 mod debug;
+mod findings;
 mod hub;
 mod metrics;
 mod options;
