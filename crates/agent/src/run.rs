@@ -46,7 +46,7 @@ async fn run(arguments: Arguments, environment: Environment) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let binary = arguments.binary.clone().or_else(|| environment.binary.clone().map(Into::into));
     let bootstrap = bootstrap::build(&arguments, &environment, binary.is_some());
-    let mut proxy = Proxy::start(binary.as_deref(), bootstrap, &arguments, &environment)?;
+    let mut proxy = Proxy::start(binary.as_deref(), bootstrap, &arguments, &environment).await?;
     let server = status::serve(AGENT_PORT, status.clone());
     tokio::pin!(server);
     tokio::select! {
