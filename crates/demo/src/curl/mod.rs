@@ -1,5 +1,6 @@
-//! A small curl, for machines that have none: HTTP/1.1 with the options that tutorials use.
+//! A small curl, for machines that have none: HTTP/1.1 and HTTPS with the options that tutorials use.
 
+mod tls;
 mod transfer;
 mod write_out;
 
@@ -50,6 +51,15 @@ pub struct Curl {
     /// Do not verify certificates
     #[arg(short = 'k', long)]
     pub insecure: bool,
+    /// A file with the authorities to trust
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<String>,
+    /// A file with the client's certificate, and its key unless --key has it
+    #[arg(short = 'E', long, value_name = "FILE")]
+    pub cert: Option<String>,
+    /// A file with the client's key
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
     /// The most seconds that all may take
     #[arg(short, long, value_name = "SECONDS")]
     pub max_time: Option<f64>,
@@ -111,12 +121,18 @@ pub enum Failure {
     /// Too late.
     #[error("(28) Operation timed out after {0} milliseconds")]
     Timeout(u128),
+    /// TLS that does not come about, or a certificate that is not trusted.
+    #[error("(35) TLS connect error: {0}; -k does not verify certificates")]
+    Tls(String),
     /// Too many redirects.
     #[error("(47) Maximum (50) redirects followed")]
     Redirects,
     /// A connection that ends without an answer.
     #[error("(52) Empty reply from server")]
     Empty,
+    /// A certificate or key that cannot be read.
+    #[error("(58) unable to read {0}: {1}")]
+    Certificate(String, String),
     /// A connection that breaks.
     #[error("(56) Recv failure: {0}")]
     Receive(String),
@@ -133,6 +149,8 @@ impl Failure {
             Self::Status(_) => 22,
             Self::File(_) => 23,
             Self::Timeout(_) => 28,
+            Self::Tls(_) => 35,
+            Self::Certificate(..) => 58,
             Self::Redirects => 47,
             Self::Empty => 52,
             Self::Receive(_) => 56,

@@ -13,6 +13,7 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::write_out::{self, Facts};
@@ -54,7 +55,12 @@ async fn exchange(curl: &Curl, url: &str, started: Instant, facts: &mut Facts) -
         let stream = connect(curl, &uri, facts).await?;
         facts.connect = started.elapsed();
         let request = request(curl, &uri, &method, body.clone())?;
-        let response = send(curl, stream, request).await?;
+        let response = if is_https(&uri) {
+            let stream = super::tls::secure(curl, uri.host().unwrap_or_default(), stream).await?;
+            send(curl, stream, request).await?
+        } else {
+            send(curl, stream, request).await?
+        };
         facts.first_byte = started.elapsed();
         facts.status = response.status().as_u16();
         facts.content_type = text(response.headers(), CONTENT_TYPE.as_str());
@@ -93,8 +99,8 @@ fn parse(url: &str) -> Result<Uri, Failure> {
     let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let uri: Uri = full.parse().map_err(|error| Failure::Url(format!("{url}: {error}")))?;
     match uri.scheme_str() {
-        Some("http") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(uri),
-        Some("http") | None => Err(Failure::Url(format!("{url}: no host part in the URL"))),
+        Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(uri),
+        Some("http" | "https") | None => Err(Failure::Url(format!("{url}: no host part in the URL"))),
         Some(other) => Err(Failure::Protocol(other.to_owned())),
     }
 }
@@ -105,8 +111,13 @@ fn follow(from: &Uri, location: &str) -> Result<Uri, Failure> {
         return parse(location);
     }
     let authority = from.authority().map(|a| a.as_str()).unwrap_or_default();
+    let scheme = from.scheme_str().unwrap_or("http");
     let slash = if location.starts_with('/') { "" } else { "/" };
-    parse(&format!("http://{authority}{slash}{location}"))
+    parse(&format!("{scheme}://{authority}{slash}{location}"))
+}
+
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
 }
 
 fn with_query(uri: &Uri, data: &Bytes) -> Result<Uri, Failure> {
@@ -151,7 +162,7 @@ fn body(curl: &Curl) -> Result<Bytes, Failure> {
 
 async fn connect(curl: &Curl, uri: &Uri, facts: &mut Facts) -> Result<TcpStream, Failure> {
     let host = uri.host().unwrap_or_default();
-    let port = uri.port_u16().unwrap_or(80);
+    let port = uri.port_u16().unwrap_or(if is_https(uri) { 443 } else { 80 });
     let pinned = curl.resolve.iter().find_map(|entry| entry.strip_prefix(&format!("{host}:{port}:")));
     let name = pinned.unwrap_or(host).trim_matches(['[', ']']).to_owned();
     let attempt = async {
@@ -231,11 +242,10 @@ fn print_headers(prefix: &str, headers: &HeaderMap) {
     }
 }
 
-async fn send(
-    curl: &Curl,
-    stream: TcpStream,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, Failure> {
+async fn send<S>(curl: &Curl, stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let failed = |error: hyper::Error| {
         if error.is_incomplete_message() { Failure::Empty } else { Failure::Receive(error.to_string()) }
     };
@@ -285,9 +295,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_need_no_scheme_but_a_host_and_http() {
+    fn urls_need_no_scheme_but_a_host_and_a_known_one() {
         assert_eq!(parse("details:9080/details/0").unwrap().to_string(), "http://details:9080/details/0");
-        assert!(matches!(parse("https://a"), Err(Failure::Protocol(_))));
+        assert!(matches!(parse("ftp://a"), Err(Failure::Protocol(_))));
         assert!(parse("http://").is_err() && parse("").is_err());
     }
 
@@ -295,6 +305,7 @@ mod tests {
     fn redirects_lead_to_urls_or_paths() {
         let from = parse("http://a:1/x?y").unwrap();
         assert_eq!(follow(&from, "/z").unwrap().to_string(), "http://a:1/z");
+        assert_eq!(follow(&parse("https://a").unwrap(), "z").unwrap().to_string(), "https://a/z");
         assert_eq!(follow(&from, "http://b/").unwrap().to_string(), "http://b/");
     }
 }

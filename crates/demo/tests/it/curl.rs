@@ -41,7 +41,11 @@ async fn failures_end_with_an_error() {
     let at = |path: &str| format!("http://127.0.0.1:{port}{path}");
     assert!(!curl(&["-s", "-f", &at("/status/503")]).await);
     assert!(!curl(&["-s", "-m", "0.2", &at("/delay/5")]).await);
-    assert!(!curl(&["-s", "https://127.0.0.1/"]).await);
+    assert!(!curl(&["-s", "ftp://127.0.0.1/"]).await);
+    assert!(
+        !curl(&["-s", "-k", &format!("https://127.0.0.1:{port}/get")]).await,
+        "this port speaks plain HTTP"
+    );
     assert!(curl(&["-s", "-I", &at("/get")]).await);
 }
 
@@ -53,4 +57,45 @@ fn the_options_of_tutorials_are_known() {
         let parsed = Line::try_parse_from(["lateen", "curl"].into_iter().chain(line.split(' '))).unwrap();
         assert!(matches!(parsed.demo.app, App::Curl(_)), "{line}");
     }
+}
+
+/// Serves one HTTPS connection with a certificate that nobody signed; says its port and the certificate in PEM.
+async fn https() -> (u16, String) {
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let key = own.signing_key.serialize_der().try_into().unwrap();
+    let config = ServerConfig::builder_with_provider(std::sync::Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let service = hyper_util::service::TowerToHyperService::new(router(Style::Classic));
+            let io = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+        }
+    });
+    (port, own.cert.pem())
+}
+
+#[tokio::test]
+async fn certificates_are_verified_unless_told_otherwise() {
+    let (port, pem) = https().await;
+    let url = format!("https://localhost:{port}/get");
+    let resolve = format!("localhost:{port}:127.0.0.1");
+    let ca = std::env::temp_dir().join(format!("lateen-curl-ca-{port}.pem"));
+    std::fs::write(&ca, pem).unwrap();
+    let ca_file = ca.to_str().unwrap();
+    assert!(!curl(&["-s", "-o", "/dev/null", "--resolve", &resolve, &url]).await);
+    assert!(curl(&["-s", "-k", "-o", "/dev/null", "--resolve", &resolve, &url]).await);
+    assert!(curl(&["-sf", "--cacert", ca_file, "-o", "/dev/null", "--resolve", &resolve, &url]).await);
+    std::fs::remove_file(ca).unwrap();
 }

@@ -4,6 +4,7 @@ mod bookinfo;
 mod curl;
 mod echo;
 mod httpbin;
+mod images;
 
 use axum::Router;
 use lateen_demo::server;

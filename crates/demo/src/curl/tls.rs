@@ -1,0 +1,102 @@
+//! HTTPS: the system's authorities or given ones, client certificates, and `-k`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::{Curl, Failure};
+
+/// Where systems keep the authorities that they trust.
+const BUNDLES: &[&str] =
+    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Secures a connection to `host`.
+pub async fn secure(curl: &Curl, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+    let name = name.map_err(|_| Failure::Url(format!("{host:?} is no server name")))?;
+    let connector = TlsConnector::from(Arc::new(config(curl)?));
+    connector.connect(name, stream).await.map_err(|error| Failure::Tls(error.to_string()))
+}
+
+fn config(curl: &Curl) -> Result<ClientConfig, Failure> {
+    let failed = |error: Error| Failure::Tls(error.to_string());
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(failed)?;
+    let builder = if curl.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+    } else {
+        builder.with_root_certificates(roots(curl)?)
+    };
+    let Some(file) = &curl.cert else { return Ok(builder.with_no_client_auth()) };
+    let key = curl.key.as_ref().unwrap_or(file);
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| Failure::Certificate(key.clone(), error.to_string()))?;
+    builder.with_client_auth_cert(certificates(Path::new(file))?, key).map_err(failed)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let failed = |error: String| Failure::Certificate(file.display().to_string(), error);
+    let iter = CertificateDer::pem_file_iter(file).map_err(|error| failed(error.to_string()))?;
+    iter.collect::<Result<_, _>>().map_err(|error| failed(error.to_string()))
+}
+
+fn roots(curl: &Curl) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    let system = BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    let file = curl.cacert.as_deref().map(Path::new).or(system);
+    if let Some(file) = file {
+        // A system's bundle may hold what rustls does not take; the rest is good.
+        roots.add_parsable_certificates(certificates(file)?);
+    }
+    Ok(roots)
+}
+
+/// Takes any certificate, for `-k`; signatures are still checked.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
