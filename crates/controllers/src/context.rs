@@ -17,7 +17,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::Options;
 use crate::events::Recorder;
 use crate::queue::Queue;
 use crate::store::Store;
@@ -57,7 +56,6 @@ pub(crate) struct Queues {
 
 pub(crate) struct Context {
     pub(crate) client: Client,
-    pub(crate) options: Options,
     pub(crate) recorder: Recorder,
     pub(crate) stores: Stores,
     pub(crate) queues: Queues,

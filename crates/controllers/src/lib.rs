@@ -24,19 +24,4 @@ mod store;
 mod template_hash;
 mod watch;
 
-use std::path::PathBuf;
-
-pub use run::{run, run_with};
-
-/// What a host may choose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Directory on the node below which the volumes of StatefulSets live.
-    pub volume_root: PathBuf,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { volume_root: PathBuf::from("/var/lib/lateen/volumes") }
-    }
-}
+pub use run::run;

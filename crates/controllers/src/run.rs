@@ -12,26 +12,20 @@ use crate::queue::Queue;
 use crate::store::Key;
 use crate::watch::follow;
 use crate::{
-    Options, autoscaler, budget, cronjob, daemonset, deployment, endpoints, job, replicaset, routes,
-    statefulset,
+    autoscaler, budget, cronjob, daemonset, deployment, endpoints, job, replicaset, routes, statefulset,
 };
 
 /// Keys that one controller works on at a time.
 const WORKERS: usize = 4;
 
-/// Runs all controllers until `shutdown` ends; see [`run_with`].
-pub async fn run(client: Client, shutdown: impl Future<Output = ()>) {
-    run_with(client, Options::default(), shutdown).await;
-}
-
 /// Runs all controllers until `shutdown` ends. They survive an API server that comes and goes, and start work on a
 /// kind once everything that they decide by has been listed.
-pub async fn run_with(client: Client, options: Options, shutdown: impl Future<Output = ()>) {
+pub async fn run(client: Client, shutdown: impl Future<Output = ()>) {
     let mut tasks = JoinSet::new();
     let (recorder, writer) = Recorder::new(client.clone());
     tasks.spawn(writer);
     let context =
-        Arc::new(Context { client, options, recorder, stores: Stores::default(), queues: Queues::default() });
+        Arc::new(Context { client, recorder, stores: Stores::default(), queues: Queues::default() });
     watches(&context, &mut tasks);
     workers(&context, &mut tasks);
     shutdown.await;

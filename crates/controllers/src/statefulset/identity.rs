@@ -1,10 +1,10 @@
 //! What makes a StatefulSet's pod that very pod: its name, host name, labels and volumes.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
 use kube::ResourceExt;
 
-use crate::{Options, ownership, pods, template_hash};
+use crate::{ownership, pods, template_hash};
 
 pub(super) const REVISION: &str = "controller-revision-hash";
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
@@ -34,7 +34,7 @@ pub(super) fn ordinals(set: &StatefulSet) -> std::ops::Range<i32> {
 }
 
 /// The pod of an ordinal.
-pub(super) fn pod(set: &StatefulSet, ordinal: i32, options: &Options) -> Option<Pod> {
+pub(super) fn pod(set: &StatefulSet, ordinal: i32) -> Option<Pod> {
     let spec = set.spec.as_ref()?;
     let namespace = set.namespace().unwrap_or_default();
     let name = format!("{}-{ordinal}", set.name_any());
@@ -49,18 +49,37 @@ pub(super) fn pod(set: &StatefulSet, ordinal: i32, options: &Options) -> Option<
     pod_spec.subdomain = spec.service_name.clone();
     let volumes = pod_spec.volumes.get_or_insert_default();
     for claim in spec.volume_claim_templates.iter().flatten() {
-        let claim = claim.name_any();
-        let path = options.volume_root.join(&namespace).join(format!("{claim}-{name}"));
-        volumes.retain(|volume| volume.name != claim);
-        // One machine: what a claim asks for is a directory that outlives the pod.
+        let volume = claim.name_any();
+        volumes.retain(|other| other.name != volume);
         volumes.push(Volume {
-            name: claim,
-            host_path: Some(HostPathVolumeSource {
-                path: path.to_string_lossy().into_owned(),
-                type_: Some("DirectoryOrCreate".to_owned()),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: claim_name(&volume, &name),
+                read_only: None,
             }),
+            name: volume,
             ..Volume::default()
         });
     }
     Some(pod)
+}
+
+fn claim_name(template: &str, pod: &str) -> String {
+    format!("{template}-{pod}")
+}
+
+/// The claims of a pod: they have no owner, so that what they hold outlives pod and set.
+pub(super) fn claims(set: &StatefulSet, pod: &Pod) -> Vec<PersistentVolumeClaim> {
+    let templates = set.spec.iter().flat_map(|spec| spec.volume_claim_templates.iter().flatten());
+    let selector = set.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone());
+    templates
+        .map(|template| {
+            let mut labels = template.metadata.labels.clone().unwrap_or_default();
+            labels.extend(selector.clone().unwrap_or_default());
+            let mut claim = template.clone();
+            claim.metadata.name = Some(claim_name(&template.name_any(), &pod.name_any()));
+            claim.metadata.namespace = set.namespace();
+            claim.metadata.labels = Some(labels);
+            claim
+        })
+        .collect()
 }

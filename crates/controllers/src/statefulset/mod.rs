@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::PostParams;
+use kube::{Api, ResourceExt};
 
 use crate::context::Context;
 use crate::events::Severity;
@@ -27,7 +29,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
         return Ok(None);
     }
     let pods = context.stores.pods.in_namespace(&key.namespace);
-    let plan = plan::plan(&set, &pods, &context.options, Timestamp::now());
+    let plan = plan::plan(&set, &pods, Timestamp::now());
     for pod in &plan.adopt {
         replicaset::adopt(&context, &*set, pod).await?;
     }
@@ -39,6 +41,9 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
         note(&context, &set, "SuccessfulDelete", &format!("delete Pod {} in StatefulSet", pod.name_any()));
     }
     for pod in &plan.create {
+        for claim in identity::claims(&set, pod) {
+            create_claim(&context, &claim).await?;
+        }
         if let Err(error) = context.create(&context.stores.pods, pod).await {
             let message = format!(
                 "create Pod {} in StatefulSet {} failed error: {error}",
@@ -52,6 +57,17 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
     }
     update_status(&context, &key).await?;
     Ok(plan.again)
+}
+
+/// Makes a claim that is not there yet.
+async fn create_claim(context: &Context, claim: &PersistentVolumeClaim) -> kube::Result<()> {
+    let namespace = claim.namespace().unwrap_or_default();
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
+    match api.create(&PostParams::default(), claim).await {
+        // It is there already, or the API knows no claims: the node needs but the name.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 fn note(context: &Context, set: &StatefulSet, reason: &'static str, what: &str) {

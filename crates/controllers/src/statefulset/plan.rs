@@ -11,7 +11,7 @@ use kube::ResourceExt;
 
 use super::identity;
 use crate::ownership::{self, Claim};
-use crate::{Options, pods};
+use crate::pods;
 
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -25,7 +25,7 @@ pub(super) struct Plan {
 
 /// The next step: first the pods that are missing, from the lowest; then those that are too many, from the highest;
 /// then those of an old template, from the highest. Unless told otherwise, one at a time, and only while all others work.
-pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], options: &Options, now: Timestamp) -> Plan {
+pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let Some(spec) = &set.spec else { return plan };
     let mine = claim(set, pods, &mut plan);
@@ -35,7 +35,7 @@ pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], options: &Options, now:
     for ordinal in identity::ordinals(set) {
         let works = match mine.get(&ordinal) {
             None => {
-                plan.create.extend(identity::pod(set, ordinal, options));
+                plan.create.extend(identity::pod(set, ordinal));
                 false
             }
             Some(pod) if pods::is_finished(pod) && !pods::is_terminating(pod) => {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn pod(set: &StatefulSet, ordinal: i32, ready: bool) -> Arc<Pod> {
-        let mut pod = identity::pod(set, ordinal, &Options::default()).unwrap();
+        let mut pod = identity::pod(set, ordinal).unwrap();
         let ready = if ready { "True" } else { "False" };
         pod.status = serde_json::from_value(
             json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }] }),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn step(set: &StatefulSet, pods: &[Arc<Pod>]) -> (Vec<String>, Vec<String>) {
-        let plan = plan(set, pods, &Options::default(), Timestamp::now());
+        let plan = plan(set, pods, Timestamp::now());
         let created = plan.create.iter().map(ResourceExt::name_any).collect();
         (created, plan.delete.iter().map(|pod| pod.name_any()).collect())
     }
@@ -225,11 +225,13 @@ mod tests {
     #[test]
     fn a_pod_has_its_name_its_host_name_and_its_volume() {
         let set = set(1, "db:1", json!({ "ordinals": { "start": 5 } }));
-        let pod = &plan(&set, &[], &Options::default(), Timestamp::now()).create[0];
+        let pod = &plan(&set, &[], Timestamp::now()).create[0];
         let spec = pod.spec.as_ref().unwrap();
         assert_eq!((spec.hostname.as_deref(), spec.subdomain.as_deref()), (Some("db-5"), Some("db")));
         assert_eq!(pod.labels()["apps.kubernetes.io/pod-index"], "5");
-        let path = &spec.volumes.as_ref().unwrap()[0].host_path.as_ref().unwrap().path;
-        assert!(path.ends_with("/default/data-db-5"), "{path}");
+
+        let claim = spec.volumes.as_ref().unwrap()[0].persistent_volume_claim.as_ref().unwrap();
+        assert_eq!(claim.claim_name, "data-db-5");
+        assert_eq!(identity::claims(&set, pod)[0].name_any(), "data-db-5");
     }
 }

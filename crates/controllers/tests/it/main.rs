@@ -2,6 +2,7 @@
 
 mod deployments;
 mod fake_api;
+mod real_api;
 mod workloads;
 
 use fake_api::FakeApi;

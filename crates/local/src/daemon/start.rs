@@ -51,7 +51,7 @@ impl Mesh {
         progress("API server ready");
 
         install_system(&client, options).await?;
-        self.start_controllers(client.clone(), &state);
+        self.start_controllers(client.clone());
         self.start_node(client.clone(), options, &state, host).await?;
         progress("node ready, control plane starts");
         ready::injection(&client).await?;
@@ -71,11 +71,10 @@ impl Mesh {
         Ok(summary)
     }
 
-    fn start_controllers(&mut self, client: Client, state: &StateDir) {
+    fn start_controllers(&mut self, client: Client) {
         let stop = CancellationToken::new();
-        let options = lateen_controllers::Options { volume_root: state.root().join("volumes") };
         let stopped = stop.clone().cancelled_owned();
-        let task = tokio::spawn(lateen_controllers::run_with(client, options, stopped));
+        let task = tokio::spawn(lateen_controllers::run(client, stopped));
         self.controllers = Some((stop, task));
     }
 
@@ -129,13 +128,18 @@ async fn install_system(client: &Client, options: &MeshOptions) -> Result<()> {
     let mark = if in_user_namespace() { SOCKET_MARK } else { "" };
     let proxy = options.envoy.as_deref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
     let well_known_ports = options.well_known_ports;
-    let system =
-        manifests::system(&Settings { image: IMAGE, socket_mark: mark, proxy_binary: &proxy, well_known_ports })?;
+    let system = manifests::system(&Settings {
+        image: IMAGE,
+        socket_mark: mark,
+        proxy_binary: &proxy,
+        well_known_ports,
+    })?;
     let mut first = Vec::new();
     for crd in lateen_api::crds() {
         first.push(serde_json::from_value(serde_json::to_value(crd)?)?);
     }
-    let (namespaces, rest): (Vec<_>, Vec<_>) = system.into_iter().partition(|object| kind(object) == "Namespace");
+    let (namespaces, rest): (Vec<_>, Vec<_>) =
+        system.into_iter().partition(|object| kind(object) == "Namespace");
     first.extend(namespaces);
     try_join_all(first.iter().map(|object| apply(client, object, Existing::Update))).await?;
     try_join_all(rest.iter().map(|object| {
