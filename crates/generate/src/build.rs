@@ -16,9 +16,31 @@ use crate::{cluster, endpoints, gateway, listener, route};
 /// A list for each type, in the order of [`TypeUrl::ALL`].
 pub(crate) type Lists = [Vec<Arc<Encoded>>; TypeUrl::ALL.len()];
 
-/// Everything that the proxies of a scope share.
-pub(crate) fn all(view: &View<'_>, cache: &mut Cache) -> [ResourceList; TypeUrl::ALL.len()] {
+/// Everything that the proxies of a scope share. `known` is a set whose clusters and load assignments are the same.
+pub(crate) fn all(
+    view: &View<'_>,
+    cache: &mut Cache,
+    known: Option<&ResourceSet>,
+) -> [ResourceList; TypeUrl::ALL.len()] {
     let mut lists = Lists::default();
+    if known.is_none() {
+        upstream(view, cache, &mut lists);
+    }
+    match view.key.kind {
+        ProxyKind::Sidecar => sidecar(view, cache, &mut lists),
+        ProxyKind::Gateway => gateway(view, &mut lists),
+    }
+    let mut lists = lists.map(sorted);
+    for type_url in [TypeUrl::Cluster, TypeUrl::Endpoints] {
+        if let Some(known) = known {
+            lists[slot(type_url)] = known.list(type_url).clone();
+        }
+    }
+    lists
+}
+
+/// Clusters and load assignments.
+fn upstream(view: &View<'_>, cache: &mut Cache, lists: &mut Lists) {
     let fixed = cluster::fixed(&view.mesh.settings).into_iter().map(Arc::new);
     lists[slot(TypeUrl::Cluster)].extend(fixed);
     for service in view.scope.services.values().filter(|s| s.external_name.is_none()) {
@@ -27,11 +49,6 @@ pub(crate) fn all(view: &View<'_>, cache: &mut Cache) -> [ResourceList; TypeUrl:
             lists[slot(TypeUrl::Endpoints)].extend_from_slice(&unit);
         }
     }
-    match view.key.kind {
-        ProxyKind::Sidecar => sidecar(view, cache, &mut lists),
-        ProxyKind::Gateway => gateway(view, &mut lists),
-    }
-    lists.map(sorted)
 }
 
 fn clusters(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Unit {

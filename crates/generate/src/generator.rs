@@ -29,6 +29,8 @@ pub struct Generator {
 struct ScopeState {
     /// The snapshot's version for which `set` is right; older than the present one means that it is stale.
     version: u64,
+    /// The snapshot that `scope` and `set` were made from, but for endpoints.
+    mesh: Arc<Mesh>,
     scope: Arc<Scope>,
     set: Arc<ResourceSet>,
     /// The last snapshot at which a proxy asked.
@@ -72,10 +74,11 @@ impl Generator {
             return;
         }
         for (key, state) in self.scopes.iter_mut().filter(|(_, state)| state.version == before) {
-            let view = View { mesh: &self.mesh, scope: &state.scope, key };
+            let view = View::new(&self.mesh, &state.scope, key);
             if let Some(set) = build::with_endpoints(&view, &mut self.cache, &state.set, changes) {
                 state.set = set;
                 state.version = now;
+                state.mesh = self.mesh.clone();
             }
         }
         self.cache.sweep();
@@ -136,11 +139,15 @@ impl Generator {
         }
         let sidecar =
             key.sidecar.as_ref().and_then(|(namespace, name)| self.mesh.sidecars.get(namespace, name));
-        let scope = Arc::new(Scope::new(&self.mesh, &key.namespace, sidecar));
-        let view = View { mesh: &self.mesh, scope: &scope, key: &key };
-        let lists = build::all(&view, &mut self.cache);
-        let set = keep_same(self.scopes.get(&key).map(|s| &s.set), lists);
-        self.scopes.insert(key, ScopeState { version: now, scope, set: set.clone(), used: now });
+        let old = self.scopes.get(&key);
+        let before = old.map(|old| (&*old.mesh, &*old.scope));
+        let scope = Arc::new(Scope::new(&self.mesh, &key.namespace, sidecar, before));
+        let view = View::new(&self.mesh, &scope, &key);
+        let known = old.filter(|old| same_clusters(&old.mesh, &self.mesh, &old.scope, &scope));
+        let lists = build::all(&view, &mut self.cache, known.map(|old| &*old.set));
+        let set = keep_same(old.map(|s| &s.set), lists);
+        let state = ScopeState { version: now, mesh: self.mesh.clone(), scope, set: set.clone(), used: now };
+        self.scopes.insert(key, state);
         self.cache.sweep();
         set
     }
@@ -179,6 +186,14 @@ impl Generator {
         self.own.insert(proxy.id.clone(), state);
         set
     }
+}
+
+/// Whether nothing has changed that clusters and load assignments are made from: rules of routes do not count.
+fn same_clusters(old: &Mesh, new: &Mesh, old_scope: &Scope, new_scope: &Scope) -> bool {
+    Arc::ptr_eq(&old_scope.services, &new_scope.services)
+        && Arc::ptr_eq(&old.destination_rules, &new.destination_rules)
+        && Arc::ptr_eq(&old.settings, &new.settings)
+        && old.same_endpoints(new)
 }
 
 /// A set of these lists, with every list that has the same content as before taken from the old set; the old set

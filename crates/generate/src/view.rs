@@ -25,6 +25,15 @@ pub(crate) struct View<'a> {
     pub mesh: &'a Mesh,
     pub scope: &'a Scope,
     pub key: &'a ScopeKey,
+    /// The clients, for what does not tell them apart by labels or namespace.
+    plain: Arc<Client>,
+}
+
+impl<'a> View<'a> {
+    pub fn new(mesh: &'a Mesh, scope: &'a Scope, key: &'a ScopeKey) -> Self {
+        let plain = Client { flavour: key.flavour, kind: key.kind, namespace: None, labels: Vec::new() };
+        View { mesh, scope, key, plain: Arc::new(plain) }
+    }
 }
 
 impl View<'_> {
@@ -42,6 +51,9 @@ impl View<'_> {
 
     /// What rules that ask for labels or namespaces of their clients can tell these proxies by.
     pub fn client(&self, by_labels: bool, by_namespace: bool) -> Arc<Client> {
+        if !by_labels && !by_namespace {
+            return self.plain.clone();
+        }
         let labels = self.key.labels.iter().filter(|_| by_labels);
         Arc::new(Client {
             flavour: self.key.flavour,

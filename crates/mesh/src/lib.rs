@@ -31,7 +31,7 @@ pub use labels::Labels;
 pub use mesh::{Inbound, Mesh, Services};
 pub use meta::Meta;
 pub use protocol::Protocol;
-pub use scope::{Egress, Scope};
+pub use scope::{Egress, Scope, ServicesByHost};
 pub use service::{Address, ListedEndpoint, Origin, Port, Resolution, Service, TargetPort};
 pub use settings::Settings;
 pub use sidecar::{Sidecar, Sidecars};

@@ -91,6 +91,11 @@ impl Mesh {
         self.endpoints.get(service).unwrap_or(&NONE)
     }
 
+    /// Whether all services have the same endpoints as in another snapshot, by identity.
+    pub fn same_endpoints(&self, other: &Mesh) -> bool {
+        Arc::ptr_eq(&self.endpoints, &other.endpoints)
+    }
+
     /// The service that clients of a namespace mean by a host.
     pub fn service_for(&self, host: &str, namespace: &str) -> Option<&Arc<Service>> {
         let default = &self.settings.default_service_export;

@@ -19,8 +19,11 @@ pub struct Scope {
     /// One entry for each egress listener of the Sidecar; without Sidecar a single one that has everything.
     pub egress: Vec<Egress>,
     /// Every service that is seen, by host; of several with one host the one that counts.
-    pub services: BTreeMap<Arc<str>, Arc<Service>>,
+    pub services: Arc<ServicesByHost>,
 }
+
+/// Services by their hosts.
+pub type ServicesByHost = BTreeMap<Arc<str>, Arc<Service>>;
 
 /// What is reached through one egress listener.
 #[derive(Debug, Default)]
@@ -28,7 +31,7 @@ pub struct Egress {
     /// The Sidecar's listener, when it is for one port only.
     pub listener: Option<IstioEgressListener>,
     /// The services, by host.
-    pub services: BTreeMap<Arc<str>, Arc<Service>>,
+    pub services: Arc<ServicesByHost>,
     /// VirtualServices that apply to sidecars, oldest first.
     pub virtual_services: Vec<Arc<VirtualService>>,
 }
@@ -42,8 +45,26 @@ impl Egress {
 
 impl Scope {
     /// Works out what a Sidecar (or, without one, visibility alone) lets the clients of a namespace see.
-    pub fn new(mesh: &Mesh, namespace: &Arc<str>, sidecar: Option<&Arc<Sidecar>>) -> Scope {
-        let everything = everything(mesh, namespace);
+    /// `before` is what was worked out at an earlier snapshot, from which the services are taken where they are the
+    /// same.
+    pub fn new(
+        mesh: &Mesh,
+        namespace: &Arc<str>,
+        sidecar: Option<&Arc<Sidecar>>,
+        before: Option<(&Mesh, &Scope)>,
+    ) -> Scope {
+        let same = |old: &Mesh| {
+            Arc::ptr_eq(&old.services, &mesh.services) && Arc::ptr_eq(&old.settings, &mesh.settings)
+        };
+        let known = before.filter(|(old, scope)| scope.sidecar.is_none() && sidecar.is_none() && same(old));
+        let everything = Egress {
+            listener: None,
+            services: match known {
+                Some((_, scope)) => scope.services.clone(),
+                None => Arc::new(visible_services(mesh, namespace)),
+            },
+            virtual_services: visible_rules(mesh, namespace),
+        };
         let egress = match sidecar {
             Some(sidecar) if !sidecar.spec.egress.is_empty() => {
                 let listeners = sidecar.spec.egress.iter();
@@ -53,12 +74,16 @@ impl Scope {
             }
             _ => vec![everything],
         };
-        let mut services = BTreeMap::new();
-        for listener in &egress {
-            for (host, service) in &listener.services {
-                services.entry(host.clone()).or_insert_with(|| service.clone());
+        let services = match egress.as_slice() {
+            [only] => only.services.clone(),
+            several => {
+                let mut all = ServicesByHost::new();
+                for (host, service) in several.iter().flat_map(|e| e.services.iter()) {
+                    all.entry(host.clone()).or_insert_with(|| service.clone());
+                }
+                Arc::new(all)
             }
-        }
+        };
         let mut scope = Scope { namespace: namespace.clone(), sidecar: sidecar.cloned(), egress, services };
         if scope.sidecar.is_some() {
             scope.add_destinations(mesh);
@@ -79,28 +104,34 @@ impl Scope {
             if !self.services.contains_key(&host)
                 && let Some(service) = mesh.service_for(&host, &self.namespace)
             {
-                self.services.insert(host, service.clone());
+                Arc::make_mut(&mut self.services).insert(host, service.clone());
             }
         }
     }
 }
 
-/// All that is exported to a namespace.
-fn everything(mesh: &Mesh, namespace: &str) -> Egress {
-    let settings = &mesh.settings;
-    let mut services: BTreeMap<Arc<str>, Arc<Service>> = BTreeMap::new();
-    for service in mesh.services.all() {
-        if !service.visible_to(namespace, &settings.default_service_export) {
-            continue;
-        }
-        match services.get(&service.id.host) {
-            Some(known) if !beats(service, known, namespace) => {}
-            _ => drop(services.insert(service.id.host.clone(), service.clone())),
-        }
+/// The services that are exported to a namespace.
+fn visible_services(mesh: &Mesh, namespace: &str) -> ServicesByHost {
+    let mut services = ServicesByHost::new();
+    let default = &mesh.settings.default_service_export;
+    for service in mesh.services.all().iter().filter(|s| s.visible_to(namespace, default)) {
+        put_best(&mut services, service, namespace);
     }
-    let default = &settings.default_virtual_service_export;
+    services
+}
+
+fn put_best(services: &mut ServicesByHost, service: &Arc<Service>, namespace: &str) {
+    match services.get(&service.id.host) {
+        Some(known) if !beats(service, known, namespace) => {}
+        _ => drop(services.insert(service.id.host.clone(), service.clone())),
+    }
+}
+
+/// The rules for sidecars that are exported to a namespace, oldest first.
+fn visible_rules(mesh: &Mesh, namespace: &str) -> Vec<Arc<VirtualService>> {
+    let default = &mesh.settings.default_virtual_service_export;
     let rules = mesh.virtual_services.mesh.iter().filter(|vs| vs.visible_to(namespace, default));
-    Egress { listener: None, services, virtual_services: rules.cloned().collect() }
+    rules.cloned().collect()
 }
 
 /// Whether a service counts rather than another of the same host: the clients' own namespace first, then
@@ -130,20 +161,20 @@ fn imported(
         .cloned()
         .collect();
     // The choice between services of one host is made among the imported ones.
-    let mut services: BTreeMap<Arc<str>, Arc<Service>> = BTreeMap::new();
+    let mut services = ServicesByHost::new();
     let default = &mesh.settings.default_service_export;
     for service in mesh.services.all() {
         let wanted = hosts.hold(&service.id.namespace, &service.id.host) && of_port(service);
-        if !wanted || !service.visible_to(namespace, default) {
-            continue;
-        }
-        match services.get(&service.id.host) {
-            Some(known) if !beats(service, known, namespace) => {}
-            _ => drop(services.insert(service.id.host.clone(), service.clone())),
+        if wanted && service.visible_to(namespace, default) {
+            put_best(&mut services, service, namespace);
         }
     }
     let has_port = listener.port.as_ref().is_some_and(|p| p.number != 0);
-    Egress { listener: has_port.then(|| listener.clone()), services, virtual_services: rules }
+    Egress {
+        listener: has_port.then(|| listener.clone()),
+        services: Arc::new(services),
+        virtual_services: rules,
+    }
 }
 
 /// `hosts` of an egress listener, by namespace (`*` is any).

@@ -239,6 +239,7 @@ pub(crate) fn fixed(settings: &Settings) -> Vec<Encoded> {
         name: names::BLACK_HOLE.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
         connect_timeout: Some(duration(settings.connect_timeout)),
+        load_assignment: Some(crate::endpoints::assignment(names::BLACK_HOLE, &[])),
         ..pb::Cluster::default()
     };
     vec![finish(&passthrough, None), finish(&black_hole, None)]

@@ -51,8 +51,9 @@ pub(crate) fn listeners(
     let mut http = HttpPorts::default();
     let mut shared: BTreeMap<u16, Shared> = BTreeMap::new();
     let mut out = Vec::new();
+    let narrow = egress.port().map(|p| p.number);
     for service in egress.services.values().filter(|s| s.external_name.is_none()) {
-        for port in &service.ports {
+        for port in service.ports.iter().filter(|p| narrow.is_none_or(|n| n == u32::from(p.number))) {
             if port.protocol.is_http() {
                 http.by_port.entry(port.number).or_default().push(service.clone());
                 shared.entry(port.number).or_default().route = Some(port.number.to_string());
@@ -70,7 +71,7 @@ pub(crate) fn listeners(
             out.extend(found);
         }
     }
-    for port in extra_http {
+    for port in extra_http.filter(|p| narrow.is_none_or(|n| n == u32::from(*p))) {
         http.by_port.entry(port).or_default();
         shared.entry(port).or_default().route = Some(port.to_string());
     }

@@ -1,5 +1,6 @@
 //! What a mesh of a thousand services and a hundred proxies costs: the control plane's part of the work that is
-//! done here. The bounds are wide, for slow machines and unoptimised builds; the numbers are printed.
+//! done here. What must not change is counted; the
+//! times are printed, and bounded only so widely that busy machines and unoptimised builds stay within.
 
 use std::time::{Duration, Instant};
 
@@ -112,7 +113,7 @@ fn changes_cost_what_they_touch() {
     assert_eq!(changed, PROXIES, "one load assignment at each proxy");
 
     eprintln!("snapshot {snapshot:?}, first {first:?}, one rule {one_rule:?}, one endpoint {one_endpoint:?}");
-    assert!(first < Duration::from_secs(8), "{first:?}");
-    assert!(one_rule < Duration::from_millis(800), "{one_rule:?}");
-    assert!(one_endpoint < Duration::from_millis(200), "{one_endpoint:?}");
+    assert!(first < Duration::from_secs(60), "{first:?}");
+    assert!(one_rule < Duration::from_secs(5), "{one_rule:?}");
+    assert!(one_endpoint < Duration::from_secs(2), "{one_endpoint:?}");
 }
