@@ -107,10 +107,8 @@ async fn wait<D: Downstream>(
         if exchange.timer.poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if watch {
-            if let Poll::Ready(failure) = down.poll_closed(cx) {
-                return Poll::Ready(Err(failure));
-            }
+        if watch && let Poll::Ready(failure) = down.poll_closed(cx) {
+            return Poll::Ready(Err(failure));
         }
         Poll::Pending
     })

@@ -7,7 +7,7 @@ use crate::request_info::{LogContext, RequestInfo};
 use bytes::Bytes;
 
 /// The levels that have edits: most specific first, or last where the configuration says that the most specific wins.
-fn levels<'a>(matched: &'a Matched) -> impl Iterator<Item = &'a LevelEdits> {
+fn levels(matched: &Matched) -> impl Iterator<Item = &LevelEdits> {
     let weighted = matched.weighted().map(|entry| &entry.edits);
     let route = matched.route.as_ref().map(|route| &route.edits);
     let host = matched.host.as_ref().map(|host| &host.edits);

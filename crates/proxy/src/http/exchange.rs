@@ -280,11 +280,11 @@ impl Exchange<'_> {
         if let Some(via) = &manager.via {
             head.headers.append("via", via.clone());
         }
-        if manager.request_id_in_response {
-            if let Some(id) = self.head.headers.get("x-request-id") {
-                let id = Bytes::copy_from_slice(id);
-                head.headers.set("x-request-id", id);
-            }
+        if manager.request_id_in_response
+            && let Some(id) = self.head.headers.get("x-request-id")
+        {
+            let id = Bytes::copy_from_slice(id);
+            head.headers.set("x-request-id", id);
         }
     }
 
@@ -295,12 +295,10 @@ impl Exchange<'_> {
         if failure.source() == Source::Client || begun {
             self.info.flags.insert(failure.flag());
             self.info.details = Some(failure.late_details());
-            if !begun {
-                if let Failure::ClientProtocol(_) = &failure {
-                    let reply = failure.reply(false);
-                    // The answer is a courtesy: a client that is gone already gets none.
-                    let _ = self.reply(reply, down).await;
-                }
+            if !begun && let Failure::ClientProtocol(_) = &failure {
+                let reply = failure.reply(false);
+                // The answer is a courtesy: a client that is gone already gets none.
+                let _ = self.reply(reply, down).await;
             }
             down.abort();
             return;

@@ -379,10 +379,8 @@ async fn guarded<D: Downstream, T>(
         if let Poll::Ready(result) = work.as_mut().poll(cx) {
             return Poll::Ready(result);
         }
-        if request_done {
-            if let Poll::Ready(failure) = down.poll_closed(cx) {
-                return Poll::Ready(Err(failure));
-            }
+        if request_done && let Poll::Ready(failure) = down.poll_closed(cx) {
+            return Poll::Ready(Err(failure));
         }
         deadlines.poll(exchange.timer, cx).map(Err)
     })

@@ -82,10 +82,10 @@ fn normalize(
             None => return Err(bad("path_normalization_failed")),
         }
     }
-    if manager.merge_slashes {
-        if let Some(merged) = path::merge_slashes(&head.path) {
-            head.path = merged;
-        }
+    if manager.merge_slashes
+        && let Some(merged) = path::merge_slashes(&head.path)
+    {
+        head.path = merged;
     }
     if manager.strip_port != StripPort::No {
         strip_port(manager.strip_port, head, port);
@@ -120,11 +120,11 @@ fn addresses(connection: &Connection, head: &mut RequestHead, info: &mut Request
         return !single.is_some_and(|ip| is_internal(manager.internal_ranges.as_deref(), ip));
     }
     let mut single = !head.headers.contains("x-forwarded-for");
-    if manager.xff_num_trusted_hops > 0 {
-        if let Some(client) = from_forwarded(head, manager.xff_num_trusted_hops - 1) {
-            info.remote = client;
-            single = false;
-        }
+    if manager.xff_num_trusted_hops > 0
+        && let Some(client) = from_forwarded(head, manager.xff_num_trusted_hops - 1)
+    {
+        info.remote = client;
+        single = false;
     }
     if !manager.skip_xff_append {
         append_forwarded_for(head, direct.ip());

@@ -210,18 +210,18 @@ impl<D: Downstream> Pump<'_, '_, D> {
         let mut response_done = false;
         self.deadlines.per_try = None;
         poll_fn(|cx| {
-            if !*self.request_done {
-                if let Poll::Ready(failure) = self.poll_request(cx) {
-                    return Poll::Ready(Err(failure));
-                }
+            let sending = !*self.request_done || self.up.buffered() > 0;
+            if sending && let Poll::Ready(failure) = self.poll_request(cx) {
+                return Poll::Ready(Err(failure));
             }
             if let Poll::Ready(result) = self.poll_response(cx, &mut response_done) {
                 return Poll::Ready(result);
             }
-            if *self.request_done && !response_done {
-                if let Poll::Ready(failure) = self.down.poll_closed(cx) {
-                    return Poll::Ready(Err(failure));
-                }
+            if *self.request_done
+                && !response_done
+                && let Poll::Ready(failure) = self.down.poll_closed(cx)
+            {
+                return Poll::Ready(Err(failure));
             }
             self.poll_deadline(cx).map(Err)
         })

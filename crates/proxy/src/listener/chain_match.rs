@@ -21,10 +21,10 @@ pub struct Facts<'a> {
 /// The chain that takes the connection.
 pub fn find<'a>(listener: &'a Listener, facts: &Facts<'_>) -> Option<&'a Arc<FilterChain>> {
     let mut left: Vec<&Arc<FilterChain>> = listener.filter_chains.iter().collect();
-    if let [only] = &left[..] {
-        if is_any(&only.matches) {
-            return Some(only);
-        }
+    if let [only] = &left[..]
+        && is_any(&only.matches)
+    {
+        return Some(only);
     }
     let criteria: [fn(&FilterChainMatch, &Facts<'_>) -> Option<u32>; 9] = [
         |m, f| exact_or_any(m.destination_port.as_ref(), &f.local.port()),

@@ -66,10 +66,10 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 /// Finds the listener, learns what its listener filters learn, and finds the filter chain.
 async fn route(mut accepted: Accepted, bound: ActiveListener) {
     let config = &bound.config;
-    if config.listener_filters.original_dst || config.use_original_dst {
-        if let Some(original) = socket::original_destination(&accepted.tcp, accepted.local) {
-            accepted.local = unmapped(original);
-        }
+    if (config.listener_filters.original_dst || config.use_original_dst)
+        && let Some(original) = socket::original_destination(&accepted.tcp, accepted.local)
+    {
+        accepted.local = unmapped(original);
     }
     let active = if config.use_original_dst { hand_over(&accepted, &bound) } else { bound };
     let filters = &active.config.listener_filters;

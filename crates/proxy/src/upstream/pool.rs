@@ -90,7 +90,7 @@ impl HostPool {
     pub fn checkout(self: &Rc<Self>, reuse: Reuse) -> Option<ClientConn> {
         loop {
             let Idle { client, since } = self.idle.borrow_mut().pop()?;
-            if client.conn.is_reusable() && !reuse.idle.is_some_and(|limit| since.elapsed() >= limit) {
+            if client.conn.is_reusable() && reuse.idle.is_none_or(|limit| since.elapsed() < limit) {
                 let ClientIdle { conn, served, born, permit } = client;
                 return Some(ClientConn { conn, served, born, pool: self.clone(), _permit: permit });
             }
@@ -106,7 +106,7 @@ impl HostPool {
     pub fn sweep(&self, idle: Option<Duration>) -> bool {
         let mut connections = self.idle.borrow_mut();
         connections.retain(|entry| {
-            entry.client.conn.is_reusable() && !idle.is_some_and(|limit| entry.since.elapsed() >= limit)
+            entry.client.conn.is_reusable() && idle.is_none_or(|limit| entry.since.elapsed() < limit)
         });
         if connections.is_empty() {
             connections.shrink_to_fit();

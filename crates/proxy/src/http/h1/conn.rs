@@ -87,12 +87,12 @@ impl H1Conn {
         limits: Limits,
     ) -> Poll<Result<Option<ParsedRequest>, H1Error>> {
         loop {
-            if self.has_new_line() || self.read.len() >= limits.bytes {
-                if let Some(parsed) = parse::request(&mut self.read, limits)? {
-                    self.scanned = 0;
-                    self.decoder = parsed.body.into();
-                    return Poll::Ready(Ok(Some(parsed)));
-                }
+            if (self.has_new_line() || self.read.len() >= limits.bytes)
+                && let Some(parsed) = parse::request(&mut self.read, limits)?
+            {
+                self.scanned = 0;
+                self.decoder = parsed.body.into();
+                return Poll::Ready(Ok(Some(parsed)));
             }
             if ready!(self.poll_fill(cx))? == 0 {
                 let clean = self.read.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
@@ -114,18 +114,18 @@ impl H1Conn {
         to_head: bool,
     ) -> Poll<Result<ParsedResponse, H1Error>> {
         loop {
-            if self.has_new_line() || self.read.len() >= limits.bytes {
-                if let Some(mut parsed) = parse::response(&mut self.read, limits)? {
-                    self.scanned = 0;
-                    if parsed.head.status == 101 {
-                        parsed.body = BodyKind::UntilClose;
-                    } else if to_head || parse::no_body(parsed.head.status) {
-                        parsed.body = BodyKind::None;
-                    }
-                    parsed.keep_alive &= parsed.body != BodyKind::UntilClose;
-                    self.decoder = parsed.body.into();
-                    return Poll::Ready(Ok(parsed));
+            if (self.has_new_line() || self.read.len() >= limits.bytes)
+                && let Some(mut parsed) = parse::response(&mut self.read, limits)?
+            {
+                self.scanned = 0;
+                if parsed.head.status == 101 {
+                    parsed.body = BodyKind::UntilClose;
+                } else if to_head || parse::no_body(parsed.head.status) {
+                    parsed.body = BodyKind::None;
                 }
+                parsed.keep_alive &= parsed.body != BodyKind::UntilClose;
+                self.decoder = parsed.body.into();
+                return Poll::Ready(Ok(parsed));
             }
             if ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Err(H1Error::Truncated));

@@ -192,10 +192,10 @@ impl H2Stream {
 
     /// Ready when everything is sent, or cannot be.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let (Some(send), false) = (&mut self.send, self.failed) {
-            if ready!(send.poll_flush(cx)).is_err() {
-                self.failed = true;
-            }
+        if let (Some(send), false) = (&mut self.send, self.failed)
+            && ready!(send.poll_flush(cx)).is_err()
+        {
+            self.failed = true;
         }
         Poll::Ready(())
     }
