@@ -78,7 +78,12 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings<'static> {
-        Settings { image: "example.com/lateen:1", socket_mark: "1337", proxy_binary: "", well_known_ports: true }
+        Settings {
+            image: "example.com/lateen:1",
+            socket_mark: "1337",
+            proxy_binary: "",
+            well_known_ports: true,
+        }
     }
 
     #[test]

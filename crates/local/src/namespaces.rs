@@ -50,7 +50,8 @@ pub fn enter(arguments: &[OsString]) -> Result<()> {
 pub fn init(arguments: &[OsString]) -> Result<()> {
     block_signals()?;
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("cannot make mounts private")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context("cannot make mounts private")?;
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), safe, none)
         .context("cannot mount /proc (inside a container, run it with an unmasked /proc)")?;

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn the_setting_that_forbids_user_namespaces_is_named() {
-        let refused = missing_setting(|path| path.ends_with("userns_clone").then(|| "0\n".to_owned())).unwrap();
+        let refused =
+            missing_setting(|path| path.ends_with("userns_clone").then(|| "0\n".to_owned())).unwrap();
         assert!(refused.contains("kernel.unprivileged_userns_clone=1"), "{refused}");
         let refused = missing_setting(|path| path.ends_with("unprivileged_userns").then(|| "1\n".to_owned()));
         assert!(refused.unwrap().contains("kernel.apparmor_restrict_unprivileged_userns=0"));

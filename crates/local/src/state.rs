@@ -135,7 +135,8 @@ fn default_root() -> Result<PathBuf> {
     if let Some(state) = std::env::var_os("XDG_STATE_HOME").filter(|s| !s.is_empty()) {
         return Ok(PathBuf::from(state).join("lateen"));
     }
-    let home = std::env::var_os("HOME").context("neither XDG_STATE_HOME nor HOME is set; give --state-dir")?;
+    let home =
+        std::env::var_os("HOME").context("neither XDG_STATE_HOME nor HOME is set; give --state-dir")?;
     Ok(PathBuf::from(home).join(".local/state/lateen"))
 }
 

@@ -38,7 +38,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Validate(arguments) => return validate::run(&arguments),
         Command::Crds => crds::run()?,
         Command::Control => control::run()?,
-        Command::Proxy(arguments) => return proxy::run(&arguments),
+        Command::Proxy(arguments) => proxy::run(&arguments)?,
         Command::Agent(arguments) => agent::run(&arguments)?,
         Command::Capture(arguments) => capture::run(&arguments)?,
         Command::Demo(arguments) => return demo::run(arguments),

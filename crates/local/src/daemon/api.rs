@@ -20,7 +20,8 @@ pub async fn start(state: &StateDir, host: &HostSide) -> Result<Handle> {
     let outside = listen_on_host(state, host).await?;
     state.keep_api_port(outside.local_addr()?.port())?;
     // All addresses: the one of the service is not there before the node has made its bridge.
-    let inside = TcpListener::bind((Ipv4Addr::UNSPECIFIED, MESH_PORT)).context("the API's port inside the mesh")?;
+    let inside =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, MESH_PORT)).context("the API's port inside the mesh")?;
     let handle = ApiServer::builder()
         .state_dir(state.store())
         .listener(outside)
@@ -47,7 +48,8 @@ async fn listen_on_host(state: &StateDir, host: &HostSide) -> Result<TcpListener
 /// An administrator's client, from inside the mesh.
 pub async fn client(handle: &Handle) -> Result<Client> {
     let text = handle.kubeconfig_for(&format!("https://127.0.0.1:{MESH_PORT}"));
-    let config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text)?, &KubeConfigOptions::default()).await?;
+    let config =
+        Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text)?, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }
 

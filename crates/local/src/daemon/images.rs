@@ -85,7 +85,8 @@ impl ImageResolver for Images {
         if program.stand_in.is_none() {
             return program;
         }
-        let ports = container.ports.iter().flatten().filter_map(|port| u16::try_from(port.container_port).ok());
+        let ports =
+            container.ports.iter().flatten().filter_map(|port| u16::try_from(port.container_port).ok());
         let arguments = lateen_demo::stand_in(image, &ports.collect::<Vec<_>>(), None).arguments();
         Program { stand_in: program.stand_in, ..self.own(&arguments) }
     }
@@ -132,7 +133,9 @@ mod tests {
 
     #[test]
     fn the_meshs_own_image_and_istios_are_this_binary() {
-        for image in ["docker.io/lateen/lateen:0.1.0", "docker.io/istio/proxyv2:1.20.0", "istio/proxy_init:1.0.5"] {
+        for image in
+            ["docker.io/lateen/lateen:0.1.0", "docker.io/istio/proxyv2:1.20.0", "istio/proxy_init:1.0.5"]
+        {
             assert_eq!(images().program(image).entry_point, ["/bin/lateen"], "{image}");
         }
     }

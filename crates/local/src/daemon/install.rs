@@ -33,7 +33,10 @@ pub async fn apply(client: &Client, object: &DynamicObject, existing: Existing) 
     let name = object.metadata.name.as_deref().context("an object without a name")?;
     let api = api_of(client, types, object.metadata.namespace.as_deref())?;
     let what = || format!("{} {name}", types.kind);
-    match api.create(&PostParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() }, object).await {
+    match api
+        .create(&PostParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() }, object)
+        .await
+    {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => match existing {
             Existing::Keep => Ok(()),

@@ -25,7 +25,8 @@ use start::Mesh;
 /// The mesh cannot come up; the host side has been told why.
 pub fn main(arguments: &[OsString]) -> Result<()> {
     let started = Instant::now();
-    let text = arguments.first().and_then(|a| a.to_str()).context("the daemon is started by `lateen up` alone")?;
+    let text =
+        arguments.first().and_then(|a| a.to_str()).context("the daemon is started by `lateen up` alone")?;
     let options: MeshOptions = serde_json::from_str(text)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("LATEEN_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

@@ -29,7 +29,8 @@ pub async fn deployment(client: &Client, namespace: &str, name: &str) -> Result<
         let wanted = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
         let status = deployment.status.as_ref();
         status.is_some_and(|s| {
-            s.observed_generation == deployment.metadata.generation && s.available_replicas.unwrap_or(0) >= wanted
+            s.observed_generation == deployment.metadata.generation
+                && s.available_replicas.unwrap_or(0) >= wanted
         })
     })
     .await
