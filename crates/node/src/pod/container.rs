@@ -177,6 +177,9 @@ fn order(ctx: &PodContext, container: &Container, places: &Places) -> Result<Sta
         );
         runtime.objects.annotate(&pod, "lateen.io/stand-in", format!("{}: {reason}", container.name));
     }
+    // Last, so that the node's applets serve only where the host has no such program.
+    let path = env.get("PATH").unwrap_or_default().to_owned();
+    env.set("PATH", format!("{path}:{}", crate::launcher::BIN));
     let mut program = Program { argv, working_dir: container.working_dir.clone(), ..Default::default() };
     command::identity(&mut program, &pod, container, &runtime.users, &mut env);
     let mut mounts = sandbox::files(&ctx.dir());

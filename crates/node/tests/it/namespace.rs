@@ -31,6 +31,8 @@ pub fn run_in_new(arguments: &[String]) -> Result<u8, String> {
 
 /// The new PID namespace's `/proc`.
 pub fn settle() {
+    // A test runner that gives up must not leave namespaces behind.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).unwrap();
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).unwrap();
