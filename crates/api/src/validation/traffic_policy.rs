@@ -12,6 +12,10 @@ use crate::wire::report::Report;
 /// The Maglev table must be smaller than this prime.
 const MAX_MAGLEV: u64 = 5_000_011;
 
+/// Labels that tell the locality, about which `failover` already has its say.
+const LOCALITY_LABELS: &[&str] =
+    &["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
+
 /// Reports every error of a traffic policy.
 pub fn validate(policy: &TrafficPolicy, report: &mut Report) {
     if *policy == TrafficPolicy::default() {
@@ -154,14 +158,18 @@ fn is_prime(number: u64) -> bool {
 
 /// Preference of localities: <https://istio.io/latest/docs/reference/config/networking/destination-rule/#LocalityLoadBalancerSetting>.
 pub fn locality_lb(report: &mut Report, setting: &LocalityLoadBalancerSetting, has_outlier: bool) {
-    let set = [
-        ("distribute", !setting.distribute.is_empty()),
-        ("failover", !setting.failover.is_empty()),
-        ("failoverPriority", !setting.failover_priority.is_empty()),
-    ];
-    let set: Vec<&str> = set.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
-    if set.len() > 1 {
-        report.error(format!("can not simultaneously specify {}", set.join(" and ")));
+    if !setting.distribute.is_empty() && !setting.failover.is_empty() {
+        report.error("can not simultaneously specify distribute and failover");
+    }
+    if !setting.distribute.is_empty() && !setting.failover_priority.is_empty() {
+        report.warn_at("failoverPriority", "has no effect beside distribute");
+    }
+    if !setting.failover.is_empty() {
+        report.each("failoverPriority", &setting.failover_priority, |r, label| {
+            if LOCALITY_LABELS.contains(&label.split('=').next().unwrap_or_default()) {
+                r.error(format!("can not simultaneously specify failover and the locality label {label:?}"));
+            }
+        });
     }
     if !setting.failover.is_empty() && !has_outlier {
         report.warn_at("failover", "outlierDetection must be set for failover to take effect");

@@ -248,7 +248,7 @@ fn fault_delay(report: &mut Report, delay: &FaultDelay) {
         Some(DelayTime::Exponential(_)) => {
             report.error_at("exponentialDelay", "exponentialDelay is not supported")
         }
-        None => report.error_with("delay has no time", "set fixedDelay"),
+        None => report.warn("delay has no time, so it does nothing; set fixedDelay"),
     }
 }
 
