@@ -39,3 +39,5 @@ pub trait Resources: Clone {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod peer_tests;

@@ -10,13 +10,13 @@ use super::*;
 
 /// Resources as `name -> version`, by type.
 #[derive(Clone, Default)]
-struct Fake(BTreeMap<TypeUrl, BTreeMap<Arc<str>, Arc<Encoded>>>);
+pub(super) struct Fake(BTreeMap<TypeUrl, BTreeMap<Arc<str>, Arc<Encoded>>>);
 
 impl Fake {
-    fn with(mut self, type_url: TypeUrl, resources: &[(&str, u64)]) -> Self {
+    pub(super) fn with(mut self, type_url: TypeUrl, resources: &[(&str, u64)]) -> Self {
         let list = self.0.entry(type_url).or_default();
         for (name, version) in resources {
-            let body = Bytes::from(vec![0; 100]);
+            let body = body(name);
             list.insert(
                 (*name).into(),
                 Arc::new(Encoded { type_url, name: (*name).into(), version: *version, body }),
@@ -53,6 +53,16 @@ impl Resources for Fake {
             .filter(|(n, r)| old.get(*n).map(|o| o.version) != Some(r.version))
             .for_each(|(n, _)| visitor(n));
     }
+}
+
+/// A message of 100 octets whose first field is the name, as in every resource type.
+fn body(name: &str) -> Bytes {
+    let mut body = vec![0x0a, u8::try_from(name.len()).unwrap()];
+    body.extend(name.as_bytes());
+    let filler = 100 - body.len() - 3;
+    body.extend([0xa2, 0x06, u8::try_from(filler).unwrap()]);
+    body.resize(100, 0);
+    body.into()
 }
 
 struct Client {
