@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The longest message, in characters.
+const MAX_MESSAGE: usize = 500;
+
 /// One thing wrong with a resource, said of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
@@ -145,7 +148,12 @@ impl Report {
         });
     }
 
-    fn finding(&self, message: String, mend: Option<String>) -> FieldError {
+    fn finding(&self, mut message: String, mend: Option<String>) -> FieldError {
+        // Messages quote what was given, which may be of any length.
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(end);
+            message.push_str("...");
+        }
         FieldError { path: self.path.clone(), message, mend }
     }
 }

@@ -2,5 +2,6 @@
 
 mod manifests;
 mod policies;
+mod robustness;
 mod validation;
 mod wire;
