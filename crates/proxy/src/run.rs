@@ -263,10 +263,9 @@ pub fn validate(bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
 ///
 /// # Errors
 /// Wrong arguments, a bootstrap that cannot be used, an address that cannot be bound.
-pub fn main(arguments: &[String]) -> anyhow::Result<()> {
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let program = std::iter::once(OsString::from("lateen proxy"));
-    let CommandLine { options } =
-        CommandLine::parse_from(program.chain(arguments.iter().map(OsString::from)));
+    let CommandLine { options } = CommandLine::parse_from(program.chain(arguments));
     run(options)
 }
 
