@@ -59,9 +59,9 @@ pub fn validate_value(value: &Value) -> Option<Verdict> {
     if !group_is_known {
         return None;
     }
-    let message = format!("{group} has no kind {kind:?}");
-    let error = FieldError { path: "kind".to_owned(), message, mend: None };
-    Some(Verdict { errors: vec![error], warnings: Vec::new() })
+    let mut report = Report::default();
+    report.error_at("kind", format!("{group} has no kind {kind:?}"));
+    Some(Verdict { errors: report.errors, warnings: Vec::new() })
 }
 
 fn judge<S: Kind>(value: &Value) -> Verdict {
