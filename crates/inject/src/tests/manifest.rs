@@ -132,3 +132,20 @@ fn every_upstream_sample_is_injected_and_stays_readable() {
         eprintln!("skipped: Istio's samples are not here");
     }
 }
+
+#[test]
+fn the_manuals_manifests_are_readable_and_can_be_injected() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let mut workloads = 0;
+    for entry in std::fs::read_dir(docs).unwrap() {
+        let path = entry.unwrap().path();
+        let page = std::fs::read_to_string(&path).unwrap();
+        for block in page.split("```yaml\n").skip(1) {
+            let manifest = block.split("```").next().unwrap();
+            let outcome = inject_manifest(manifest, "default", &InjectConfig::default())
+                .unwrap_or_else(|error| panic!("{}: {error}\n{manifest}", path.display()));
+            workloads += outcome.decisions.iter().filter(|decision| decision.decision.inject).count();
+        }
+    }
+    assert!(workloads >= 5, "the manual shows workloads");
+}
