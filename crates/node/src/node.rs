@@ -40,6 +40,7 @@ pub struct Node {
     tasks: Vec<JoinHandle<()>>,
     listeners: watch::Receiver<Vec<HostListener>>,
     kubelet_socket: PathBuf,
+    host_files: PathBuf,
 }
 
 impl Node {
@@ -51,6 +52,7 @@ impl Node {
     pub async fn start(options: NodeOptions) -> Result<Self> {
         let NodeOptions { client, state_dir, kubelet_socket, images, host_ports } = options;
         let dirs = prepare(&state_dir, images.as_ref())?;
+        let host_files = dirs.host();
         let catalog = Catalog::new();
         let events = Events::start(client.clone());
         let cluster = Cluster { client: client.clone(), catalog: catalog.clone(), events: events.clone() };
@@ -74,7 +76,7 @@ impl Node {
         tasks.extend(watches(&client, &catalog, &pods));
         let (host, listeners) = HostServices::new(client, events, catalog, host_ports);
         tasks.push(tokio::spawn(host.follow()));
-        Ok(Self { pods, tasks, listeners, kubelet_socket })
+        Ok(Self { pods, tasks, listeners, kubelet_socket, host_files })
     }
 
     /// The host's listeners, as they are and as they change.
@@ -101,6 +103,10 @@ impl Node {
     pub async fn shutdown(self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.pods.shut_down().await;
+        // Whoever removes the state directory must not find the host's files in it.
+        if let Err(error) = launcher::release_host(&self.host_files) {
+            tracing::warn!(%error, "the host's files stay mounted");
+        }
         if let Err(error) = std::fs::remove_file(&self.kubelet_socket) {
             tracing::debug!(%error, "kubelet socket stays");
         }

@@ -101,11 +101,15 @@ impl Pods {
         let (handle, task) = pod::start(self.runtime.clone(), pod);
         let ended = CancellationToken::new();
         let (pods, token, client) = (self.clone(), ended.clone(), self.client.clone());
-        let published = publish::publish(client, handle.ctx.clone(), task);
+        let over = tokio::spawn(async move {
+            // A worker that panicked has ended, too.
+            let _ = task.await;
+            token.cancel();
+        });
+        let published = publish::publish(client, handle.ctx.clone(), over);
         let dir = handle.ctx.dir();
         tokio::spawn(async move {
             published.await;
-            token.cancel();
             pods.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
             if let Err(error) = tokio::fs::remove_dir_all(&dir).await {
                 tracing::debug!(dir = %dir.display(), %error, "a pod's directory stays");

@@ -1,6 +1,6 @@
 //! Channels of a WebSocket.
 
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
@@ -82,7 +82,8 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: mpsc::Receive
         }
     }
     // The client may have closed first.
-    let _ = sink.send(Message::Close(None)).await;
+    let done = CloseFrame { code: close_code::NORMAL, reason: Utf8Bytes::default() };
+    let _ = sink.send(Message::Close(Some(done))).await;
 }
 
 /// The `Status` with which exec ends on the error channel.

@@ -51,6 +51,11 @@ pub(crate) fn prepare_host(at: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Takes the host's file system away again; containers that run keep theirs.
+pub(crate) fn release_host(at: &Path) -> Result<()> {
+    umount2(at, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", at.display()))
+}
+
 /// Options that a user namespace may not take away from a mount.
 fn kept(options: &str) -> MsFlags {
     options.split(',').fold(MsFlags::empty(), |flags, option| {

@@ -43,11 +43,10 @@ fn serve(port: u16, text: &str) {
         std::thread::spawn(move || {
             let mut request = [0; 4096];
             let _ = stream.read(&mut request);
-            let _ = write!(
-                stream,
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
-                text.len()
-            );
+            let len = text.len();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n{text}");
+            let _ = stream.write_all(answer.as_bytes());
         });
     }
 }
@@ -66,7 +65,8 @@ impl Peer for TcpStream {
 pub fn get(url: &str) -> std::io::Result<String> {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
