@@ -43,6 +43,10 @@ async fn store(call: &mut Call, mut object: Value, manager: &str) -> Result<Valu
     if resource.namespaced {
         call.context.check_namespace(&resource, &call.namespace, &name)?;
     }
+    // Nothing is asked or allocated for a name that is taken.
+    if call.context.store.get(&resource.shard, &key_of(&object)).is_some() {
+        return Err(ApiError::already_exists(&resource.group, &resource.plural, &name));
+    }
     let object = admission::admit(call, Operation::Create, None, object).await?;
     let _allocation = admission::allocation_guard(call).await;
     let mut object = admission::allocate(call, None, object)?;
@@ -52,9 +56,6 @@ async fn store(call: &mut Call, mut object: Value, manager: &str) -> Result<Valu
         managed::track_update(&resource.stored().schema(), None, &mut object, manager, &call.subresource);
     }
     if call.options.dry_run {
-        if call.context.store.get(&resource.shard, &key_of(&object)).is_some() {
-            return Err(ApiError::already_exists(&resource.group, &resource.plural, &name));
-        }
         return Ok(object);
     }
     let fields = resource.behaviour.fields;
