@@ -36,7 +36,7 @@ pub fn allocate(call: &Call, old: Option<&Value>, mut object: Value) -> Result<V
     }
     let used = Used::of(&call.context, object::meta(&object, "uid"));
     let result = cluster_ip(&mut object, old, &used).and_then(|()| node_ports(&mut object, old, &used));
-    result.map_err(|error| ApiError::invalid("", "Service", object::name(&object), &[error]))?;
+    result.map_err(|error| ApiError::invalid("", "Service", object::name(&object), &[*error]))?;
     Ok(object)
 }
 
@@ -58,7 +58,7 @@ impl Used {
     }
 }
 
-fn cluster_ip(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<(), FieldError> {
+fn cluster_ip(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<(), Box<FieldError>> {
     let kind = object::text(object, &["spec", "type"]).to_owned();
     let spec = object::map_mut(object, &["spec"]);
     if kind == "ExternalName" {
@@ -86,11 +86,11 @@ fn cluster_ip(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<()
                 "failed to allocate IP {address}: the provided IP is not in the valid range. The range of valid IPs \
                  is {NETWORK}/{PREFIX}"
             );
-            return Err(FieldError::invalid("spec.clusterIPs", json!([address]), detail));
+            return Err(Box::new(FieldError::invalid("spec.clusterIPs", json!([address]), detail)));
         }
         if used.addresses.contains(&address) {
             let detail = format!("failed to allocate IP {address}: provided IP is already allocated");
-            return Err(FieldError::invalid("spec.clusterIPs", json!([address]), detail));
+            return Err(Box::new(FieldError::invalid("spec.clusterIPs", json!([address]), detail)));
         }
     }
     spec.insert("clusterIPs".into(), json!([address]));
@@ -98,7 +98,7 @@ fn cluster_ip(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<()
     Ok(())
 }
 
-fn free_address(used: &Used) -> Result<String, FieldError> {
+fn free_address(used: &Used) -> Result<String, Box<FieldError>> {
     let size = (1_u32 << (32 - PREFIX)) - 1;
     let start = rand::rng().random_range(DYNAMIC..size);
     let candidates = (start..size).chain(DYNAMIC..start);
@@ -106,10 +106,11 @@ fn free_address(used: &Used) -> Result<String, FieldError> {
     let mut free = address.filter(|a| !used.addresses.contains(a));
     free.next().ok_or_else(|| {
         FieldError::invalid("spec.clusterIPs", json!([]), "failed to allocate a serviceIP: range is full")
+            .into()
     })
 }
 
-fn node_ports(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<(), FieldError> {
+fn node_ports(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<(), Box<FieldError>> {
     let kind = object::text(object, &["spec", "type"]).to_owned();
     let wanted = kind == "NodePort"
         || kind == "LoadBalancer" && object["spec"]["allocateLoadBalancerNodePorts"].as_bool() != Some(false);
@@ -134,11 +135,11 @@ fn node_ports(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<()
             Some(given) if !NODE_PORTS.contains(&given) => {
                 let detail =
                     "provided port is not in the valid range. The range of valid ports is 30000-32767";
-                return Err(FieldError::invalid(path, given, detail));
+                return Err(Box::new(FieldError::invalid(path, given, detail)));
             }
             // TCP and UDP of one service may share a number.
             Some(given) if used.ports.contains(&given) => {
-                return Err(FieldError::invalid(path, given, "provided port is already allocated"));
+                return Err(Box::new(FieldError::invalid(path, given, "provided port is already allocated")));
             }
             Some(given) => given,
             None => {
@@ -146,7 +147,7 @@ fn node_ports(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<()
                 let mut candidates = (start..=*NODE_PORTS.end()).chain(*NODE_PORTS.start()..start);
                 let free = candidates.find(|p| !taken.contains(p));
                 free.ok_or_else(|| {
-                    FieldError::invalid(path, 0, "failed to allocate a nodePort: range is full")
+                    Box::new(FieldError::invalid(path, 0, "failed to allocate a nodePort: range is full"))
                 })?
             }
         };

@@ -157,6 +157,9 @@ pub async fn mutate(
             ask_to_change(call, operation, webhook, old, &mut object).await?;
         }
     }
+    if last_change.is_some() {
+        prepare::recheck(call, &mut object)?;
+    }
     Ok(object)
 }
 

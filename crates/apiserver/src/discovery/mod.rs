@@ -16,8 +16,11 @@ use crate::status::{ApiError, Result};
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 
-/// Groups that hold only questions, no objects: (group, kinds with plural and whether in namespaces).
-const REVIEWS: &[(&str, &[(&str, &str, bool)])] = &[
+/// A kind of question: plural, kind, and whether it stands in a namespace.
+type ReviewKind = (&'static str, &'static str, bool);
+
+/// Groups that hold only questions, no objects.
+const REVIEWS: &[(&str, &[ReviewKind])] = &[
     (
         "authentication.k8s.io",
         &[("selfsubjectreviews", "SelfSubjectReview", false), ("tokenreviews", "TokenReview", false)],

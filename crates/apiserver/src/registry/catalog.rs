@@ -23,11 +23,14 @@ impl Served {
     }
 }
 
+/// The resources of one group and version.
+pub type ByPlural = BTreeMap<Box<str>, Served>;
+
 /// What is served at one time.
 #[derive(Default)]
 pub struct Snapshot {
     resources: Vec<Arc<Resource>>,
-    by_version: BTreeMap<(Box<str>, Box<str>), BTreeMap<Box<str>, Served>>,
+    by_version: BTreeMap<(Box<str>, Box<str>), ByPlural>,
     by_shard: HashMap<Box<str>, Arc<Resource>>,
 }
 
@@ -74,7 +77,7 @@ impl Snapshot {
     }
 
     /// The resources of a group and version.
-    pub fn version(&self, group: &str, version: &str) -> Option<&BTreeMap<Box<str>, Served>> {
+    pub fn version(&self, group: &str, version: &str) -> Option<&ByPlural> {
         self.by_version.get(&(group.into(), version.into()))
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +26,8 @@ use crate::context::Context;
 /// Connections may be this many at once: a laptop's clients are dozens.
 const CONNECTIONS: usize = 4096;
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// An HTTP/1 connection may wait this long for a request's head; an HTTP/2 one is asked whether it lives.
+const IDLE: Duration = Duration::from_secs(90);
 /// Streams that one HTTP/2 client may have open; watches take one each.
 const STREAMS: u32 = 1000;
 
@@ -82,7 +84,9 @@ async fn connection(context: &Arc<Context>, stream: TcpStream, acceptor: TlsAcce
         async move { Ok::<_, Infallible>(answer(&context, peer, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(STREAMS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    let http2 = &mut builder.http2();
+    http2.timer(TokioTimer::new()).keep_alive_interval(IDLE).max_concurrent_streams(STREAMS);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let result = tokio::select! {

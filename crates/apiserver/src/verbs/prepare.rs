@@ -58,6 +58,23 @@ pub fn decode(call: &mut Call, mut object: Value) -> Result<Value> {
     Ok(object)
 }
 
+/// Checks the JSON types of an object that a webhook has changed, and drops what its schema does not know.
+///
+/// # Errors
+/// 500: the webhook made it unreadable.
+pub fn recheck(call: &Call, object: &mut Value) -> Result<()> {
+    let resource = call.resource();
+    let schema = resource.stored().schema();
+    if !resource.custom {
+        let broken = |error| {
+            ApiError::internal(format!("a webhook's patch left an unreadable {}: {error}", resource.kind))
+        };
+        check::types(&schema, object).map_err(broken)?;
+    }
+    check::unknown(&schema, object, true);
+    Ok(())
+}
+
 fn check_type(object: &Value, api_version: &str, kind: &str) -> Result<()> {
     let (found_version, found_kind) =
         (object::text(object, &["apiVersion"]), object::text(object, &["kind"]));

@@ -89,7 +89,9 @@ async fn patches_of_every_kind_are_merged() {
     let merge = json!({"metadata": {"annotations": {"a": "b"}}});
     let patched = deployments.patch("d", &PatchParams::default(), &Patch::Merge(merge)).await.unwrap();
     assert_eq!(patched.metadata.generation, Some(2), "metadata is no new generation");
-    let json = Patch::<Value>::Json(serde_json::from_value(json!([{"op": "replace", "path": "/spec/replicas", "value": 3}])).unwrap());
+    let json = Patch::<Value>::Json(
+        serde_json::from_value(json!([{"op": "replace", "path": "/spec/replicas", "value": 3}])).unwrap(),
+    );
     let patched = deployments.patch("d", &PatchParams::default(), &json).await.unwrap();
     assert_eq!(patched.data["spec"]["replicas"], 3);
     let selector = json!({"spec": {"selector": {"matchLabels": {"app": "e"}}}});
