@@ -38,6 +38,6 @@ pub trait Resources: Clone {
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod peer_tests;
+#[cfg(test)]
+mod tests;

@@ -104,6 +104,11 @@ impl<R: Resources> Session<R> {
         let TypeState { due, gone, .. } = &mut self.types[type_url.index()];
         let mut asked = false;
         let mut size = 0;
+        if type_url == TypeUrl::VirtualHost && self.protocol == Protocol::Delta {
+            // A virtual host that goes may leave its domains to one that comes: both belong in one response.
+            let gone = due.extract_if(.., |name, _| self.target.get(type_url, name).is_none());
+            content.removed.extend(gone.filter(|(_, held)| held.something()).map(|(name, _)| name));
+        }
         while let Some(entry) = due.first_entry() {
             match self.target.get(type_url, entry.key()) {
                 Some(resource) => {
