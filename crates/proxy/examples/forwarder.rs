@@ -37,7 +37,7 @@ fn main() {
         Terminal::Http(Arc::new(HttpConnectionManager::new("http", routes, workers)))
     };
     store.update_listeners(vec![Listener::simple("main", parse(listen), FilterChain::plain(terminal))], &[]);
-    for error in threads.sync_listeners() {
+    if let Some(error) = threads.sync_listeners().first() {
         eprintln!("{error}");
         std::process::exit(1);
     }

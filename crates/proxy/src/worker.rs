@@ -229,11 +229,19 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     let mut accepting: HashMap<(Arc<str>, SocketAddr), tokio::task::JoinHandle<()>> = HashMap::new();
     let sweeper = worker.clone();
     tokio::task::spawn_local(async move {
+        let mut closed = 0;
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             sweeper.sweep();
+            let now_closed = sweeper.store.close_drained();
+            if std::mem::replace(&mut closed, now_closed) != now_closed {
+                sweeper.drain.notify_waiters();
+            }
         }
     });
+    if worker.index == 0 {
+        tokio::task::spawn_local(crate::upstream::dns::run(worker.store.clone()));
+    }
     while let Some(command) = commands.recv().await {
         match command {
             Command::Accept(name, address, socket) => {

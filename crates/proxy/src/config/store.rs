@@ -14,7 +14,8 @@ use crate::upstream::stats::ListenerStats;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The configuration in force.
@@ -26,6 +27,16 @@ pub struct Store {
     clusters: ArcSwap<ClusterTable>,
     changed: watch::Sender<u64>,
     dns: watch::Sender<u64>,
+    draining: Mutex<Draining>,
+}
+
+/// Filter chains that drain.
+#[derive(Debug)]
+struct Draining {
+    /// How long connections may take to end.
+    time: Duration,
+    chains: Vec<(Instant, Weak<FilterChain>)>,
+    closed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +81,7 @@ impl Store {
             clusters: ArcSwap::default(),
             changed: watch::channel(0).0,
             dns: watch::channel(0).0,
+            draining: Mutex::new(Draining { time: Duration::from_secs(600), chains: Vec::new(), closed: 0 }),
         })
     }
 
@@ -198,7 +210,7 @@ impl Store {
         let mut table = ListenerTable::clone(&self.listeners.load());
         for name in remove {
             if let Some(gone) = table.by_name.remove(name) {
-                drain_chains(&gone.config, None);
+                self.drain_chains(&gone.config, None);
             }
         }
         for mut listener in put {
@@ -208,7 +220,7 @@ impl Store {
                     continue;
                 }
                 reuse_chains(&mut listener, &old.config);
-                drain_chains(&old.config, Some(&listener));
+                self.drain_chains(&old.config, Some(&listener));
             }
             let stats = old.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |old| old.stats);
             table.by_name.insert(
@@ -229,12 +241,44 @@ impl Store {
         let mut table = ListenerTable::clone(&self.listeners.load());
         for active in table.by_name.values_mut() {
             if !inbound_only || active.config.direction == super::listener::TrafficDirection::Inbound {
-                drain_chains(&active.config, None);
+                self.drain_chains(&active.config, None);
                 active.closing = true;
             }
         }
         table.draining |= !inbound_only;
         self.set_listeners(table);
+    }
+
+    /// How long connections of chains that drain may take to end; Envoy's `--drain-time-s`, 600 s by default.
+    pub fn set_drain_time(&self, time: Duration) {
+        self.draining.lock().unwrap_or_else(PoisonError::into_inner).time = time;
+    }
+
+    fn drain_chains(&self, old: &Listener, new: Option<&Listener>) {
+        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        for chain in chains(old) {
+            let kept = new.is_some_and(|new| chains(new).any(|kept| Arc::ptr_eq(kept, chain)));
+            if !kept && !chain.drain.is_set() {
+                chain.drain.set();
+                draining.chains.push((Instant::now(), Arc::downgrade(chain)));
+            }
+        }
+    }
+
+    /// Tells chains whose time to drain is over to close their connections; the number of chains told so far.
+    pub fn close_drained(&self) -> u64 {
+        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        let Draining { time, chains, closed } = &mut *draining;
+        chains.retain(|(since, chain)| {
+            let Some(chain) = chain.upgrade() else { return false };
+            let due = since.elapsed() >= *time;
+            if due {
+                chain.drain.close();
+                *closed += 1;
+            }
+            !due
+        });
+        *closed
     }
 
     fn set_listeners(&self, table: ListenerTable) {
@@ -273,14 +317,6 @@ fn reuse_chains(listener: &mut Listener, old: &Listener) {
     for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_chain) {
         if let Some(same) = chains(old).find(|candidate| chain.hash != 0 && candidate.hash == chain.hash) {
             *chain = same.clone();
-        }
-    }
-}
-
-fn drain_chains(old: &Listener, new: Option<&Listener>) {
-    for chain in chains(old) {
-        if !new.is_some_and(|new| chains(new).any(|kept| Arc::ptr_eq(kept, chain))) {
-            chain.drain.set();
         }
     }
 }

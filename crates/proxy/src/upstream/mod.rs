@@ -2,6 +2,7 @@
 
 pub mod balancer;
 mod connect;
+pub mod dns;
 mod local;
 mod outlier;
 mod permit;

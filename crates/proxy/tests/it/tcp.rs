@@ -88,3 +88,20 @@ fn a_dead_endpoint_closes_the_client_unless_another_may_be_tried() {
         assert_eq!(text, "hi");
     }
 }
+
+#[test]
+fn sessions_end_when_their_time_to_drain_is_over() {
+    let proxy = Proxy::start();
+    proxy.store.set_drain_time(Duration::from_millis(1));
+    let address =
+        tcp(&proxy, |_| {}, &[server(|mut stream| while stream.read(&mut [0]).unwrap_or(0) > 0 {})]);
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(WAIT)).unwrap();
+    client.write_all(b"x").unwrap();
+    while proxy.store.cluster_slot("up").stats.sum(|shard| &shard.upstream_cx_active) == 0 {
+        std::thread::yield_now();
+    }
+    proxy.store.drain_listeners(false);
+    proxy.workers.sync_listeners();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}

@@ -82,3 +82,21 @@ fn a_removed_route_answers_404_and_a_new_virtual_host_is_found() {
     assert_eq!(get_with(address, "/", "Host: b\r\n").body, "yes");
     assert_eq!(get_with(address, "/", "Host: a\r\n").status(), 404);
 }
+
+#[test]
+fn a_cluster_that_is_found_by_dns_gets_its_endpoints() {
+    let proxy = Proxy::start();
+    let up = says("by name");
+    let target = DnsTarget { host: "localhost".into(), port: up.port(), weight: 1, priority: 0 };
+    let refresh = std::time::Duration::from_secs(5);
+    let dns = DnsDiscovery { targets: vec![target], refresh, family: DnsFamily::V4Only };
+    let endpoints = Arc::new(EndpointSlot::empty("dns"));
+    let slot = proxy.put(Cluster::with("dns", Discovery::StrictDns(dns), endpoints.clone()));
+    let deadline = std::time::Instant::now() + WAIT;
+    while !endpoints.is_known() {
+        assert!(std::time::Instant::now() < deadline, "not looked up");
+        std::thread::yield_now();
+    }
+    proxy.routes(vec![forward(RouteAction::to(slot))]);
+    assert_eq!(get(proxy.listen(proxy.manager()), "/").body, "by name");
+}

@@ -57,7 +57,7 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
         let mut drained = pin!(connection.worker.drain.notified());
         let event = poll_fn(|cx| {
             if let Poll::Ready(stream) = http2.poll_accept(cx) {
-                return Poll::Ready(Event::Stream(stream));
+                return Poll::Ready(Event::Stream(stream.map(|stream| stream.map(Box::new))));
             }
             if !closing && drained.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Drain);
@@ -66,7 +66,8 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
         })
         .await;
         match event {
-            Event::Stream(Some(Ok((request, respond)))) => {
+            Event::Stream(Some(Ok(stream))) => {
+                let (request, respond) = *stream;
                 connection.stats().downstream_rq_http2_total.inc();
                 spawn(connection, &active, request, respond);
             }
@@ -92,8 +93,10 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
     }
 }
 
+type Stream = (http::Request<h2::RecvStream>, SendResponse<Bytes>);
+
 enum Event {
-    Stream(Option<Result<(http::Request<h2::RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    Stream(Option<Result<Box<Stream>, h2::Error>>),
     Drain,
     Idle,
 }
