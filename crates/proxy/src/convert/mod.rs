@@ -19,7 +19,7 @@ mod route;
 pub(crate) mod take;
 mod tcp_proxy;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 mod tls_verify;
 mod values;

@@ -6,7 +6,7 @@ mod json;
 mod operator;
 mod parse;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod time;
 mod write;
 
