@@ -78,7 +78,11 @@ pub async fn serve<D: Downstream>(
 impl Exchange<'_> {
     /// Answers `Expect: 100-continue`, so that the client sends the body.
     async fn greet<D: Downstream>(&mut self, expected: bool, down: &mut D) -> Result<(), Failure> {
-        if !expected || self.connection.manager.proxy_100_continue {
+        if !expected {
+            return Ok(());
+        }
+        if self.connection.manager.proxy_100_continue {
+            self.head.headers.set_static("expect", "100-continue");
             return Ok(());
         }
         self.head.headers.remove("expect");

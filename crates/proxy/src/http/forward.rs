@@ -157,6 +157,7 @@ impl<'a> Forward<'a> {
     }
 
     fn note_attempt(&mut self, exchange: &mut Exchange<'_>, cluster: &LocalCluster, endpoint: &Endpoint) {
+        exchange.info.upstream_peer.clone_from(&endpoint.peer);
         let upstream = &mut exchange.info.upstream;
         upstream.attempts += 1;
         upstream.host = Some(endpoint.address);
@@ -400,7 +401,9 @@ fn destination_of(exchange: &Exchange<'_>, slot: &ClusterSlot) -> Option<SocketA
     let cluster = slot.load();
     let Discovery::OriginalDst { header, .. } = &cluster.as_ref()?.discovery else { return None };
     let asked = header.as_deref().and_then(|name| exchange.head.headers.get_str(name)?.parse().ok());
-    asked.or(Some(exchange.connection.info.local))
+    let info = &exchange.connection.info;
+    // A connection that nobody redirected leads back here: without end, if we followed it.
+    asked.or(Some(info.local).filter(|local| *local != info.socket_local))
 }
 
 fn hash_of(exchange: &Exchange<'_>, action: &RouteAction) -> Option<u64> {

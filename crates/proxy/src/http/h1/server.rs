@@ -276,8 +276,8 @@ impl Downstream for H1Down<'_> {
     }
 
     fn push_head(&mut self, head: &ResponseHead, end: bool, upgrade: Option<&[u8]>) {
-        if head.status >= 200 && (self.connection.chain.drain.is_set() || !self.conn.read_done() && end) {
-            self.keep_alive = self.keep_alive && !self.connection.chain.drain.is_set();
+        if head.status >= 200 && self.connection.chain.drain.is_set() {
+            self.keep_alive = false;
         }
         let style = ResponseStyle {
             to_head: self.to_head,
