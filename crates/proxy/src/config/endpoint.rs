@@ -1,5 +1,6 @@
 //! Endpoints and their state, which outlives updates of the set.
 
+use crate::request_info::PeerMetadata;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,8 +26,8 @@ pub struct Endpoint {
     pub health: Health,
     /// Metadata that chooses a transport socket (`envoy.transport_socket_match`), sorted by key.
     pub transport_match: Vec<(Box<str>, Box<str>)>,
-    /// Istio's workload metadata (`istio` filter metadata: `workload;namespace;service;version;cluster`).
-    pub workload: Option<Arc<str>>,
+    /// The workload there, by Istio's metadata of the endpoint; for metrics.
+    pub peer: Option<Arc<PeerMetadata>>,
     /// State that outlives updates.
     pub state: Arc<EndpointState>,
 }
@@ -43,7 +44,7 @@ impl Endpoint {
             locality_weight: 0,
             health: Health::Healthy,
             transport_match: Vec::new(),
-            workload: None,
+            peer: None,
             state: Arc::default(),
         }
     }

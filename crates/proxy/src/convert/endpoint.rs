@@ -6,6 +6,7 @@ use super::pb::core::HealthStatus;
 use super::pb::eds;
 use super::{At, Converted, take, values};
 use crate::config::{Endpoint as Host, EndpointSet, Health};
+use crate::stats::istio::endpoint_peer;
 
 /// Converts an assignment to its service name and endpoints.
 ///
@@ -94,7 +95,7 @@ fn host(endpoint: &eds::LbEndpoint, at: &At<'_>) -> Converted<Host> {
         host.transport_match = values::labels(labels);
     }
     if let Some(istio) = values::metadata(metadata, "istio") {
-        host.workload = values::text(istio, "workload").map(Into::into);
+        host.peer = values::text(istio, "workload").map(|text| Arc::new(endpoint_peer(text)));
     }
     Ok(host)
 }

@@ -117,6 +117,7 @@ async fn connect(
             return Err(Failure::NoHealthyUpstream);
         }
         info.upstream.host = Some(endpoint.address);
+        info.upstream_peer.clone_from(&endpoint.peer);
         info.upstream.attempts += 1;
         let permit = cluster.connection_permit(&endpoint, false).ok_or(Failure::Overflow)?;
         match cluster.open(&endpoint, b"").await {

@@ -17,6 +17,9 @@ pub(super) struct Routes {
     on_demand: BTreeMap<String, OnDemand>,
 }
 
+/// Virtual hosts to put into a route configuration, and names to take out.
+type Changes = (Vec<Arc<VirtualHost>>, Vec<Arc<str>>);
+
 #[derive(Default)]
 struct OnDemand {
     /// Whether virtual hosts have been asked for and answered.
@@ -92,7 +95,7 @@ impl Applier {
     }
 
     pub(super) fn virtual_hosts(&mut self, update: &Update, rejected: &mut Vec<Rejection>) {
-        let mut changes: BTreeMap<String, (Vec<Arc<VirtualHost>>, Vec<Arc<str>>)> = BTreeMap::new();
+        let mut changes: BTreeMap<String, Changes> = BTreeMap::new();
         for resource in &update.resources {
             let Some((routes, name)) = self.routes.split(&resource.name) else {
                 rejected.push(reject(&resource.name, "belongs to no route configuration that is known"));

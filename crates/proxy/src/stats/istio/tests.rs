@@ -64,8 +64,7 @@ fn the_source_counts_requests_with_istios_labels() {
         assert!(line.contains(label), "{label} is missing in {line}");
     }
     assert!(line.ends_with("} 2"), "{line}");
-    let bucket =
-        |le: &str| out.lines().any(|l| l.contains(&format!("milliseconds_bucket{{")) && l.ends_with(le));
+    let bucket = |le: &str| out.lines().any(|l| l.contains("milliseconds_bucket{") && l.ends_with(le));
     assert!(bucket("le=\"10\"} 0") && bucket("le=\"25\"} 2"), "12 ms lie between 10 and 25");
 }
 
