@@ -29,7 +29,7 @@ pub(crate) async fn publish(client: Client, ctx: Arc<PodContext>, ended: tokio::
     let mut over = false;
     loop {
         changes.mark_unchanged();
-        let status = ctx.status();
+        let status = ctx.status(&published);
         if status != published {
             match write(&api, &pod, &status).await {
                 Written::Yes => published = status,

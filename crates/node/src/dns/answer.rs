@@ -187,3 +187,89 @@ fn encode(mut reply: Packet<'_>, limit: Option<usize>) -> Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Sink;
+
+    fn catalog(endpoints: u8) -> std::sync::Arc<Catalog> {
+        let catalog = Catalog::new();
+        let services = serde_json::json!([
+            {"metadata": {"name": "web", "namespace": "n"},
+             "spec": {"clusterIP": "10.96.0.9", "ports": [{"name": "http", "port": 80}]}},
+            {"metadata": {"name": "many", "namespace": "n"}, "spec": {"clusterIP": "None"}},
+            {"metadata": {"name": "alias", "namespace": "n"},
+             "spec": {"type": "ExternalName", "externalName": "web.n.svc.cluster.local"}}]);
+        catalog.service_sink().replace(serde_json::from_value(services).unwrap());
+        let addresses: Vec<_> =
+            (1..=endpoints).map(|n| serde_json::json!({"addresses": [format!("10.244.1.{n}")]})).collect();
+        let slice = serde_json::json!({"metadata": {"name": "m", "namespace": "n",
+            "labels": {"kubernetes.io/service-name": "many"}}, "addressType": "IPv4", "endpoints": addresses});
+        catalog.slice_sink().replace(vec![serde_json::from_value(slice).unwrap()]);
+        catalog
+    }
+
+    fn query(name: &str, kind: TYPE) -> Vec<u8> {
+        let mut packet = Packet::new_query(7);
+        let name = Name::new(name).unwrap().into_owned();
+        packet.questions.push(Question::new(
+            name,
+            QTYPE::TYPE(kind),
+            simple_dns::QCLASS::CLASS(CLASS::IN),
+            false,
+        ));
+        packet.build_bytes_vec().unwrap()
+    }
+
+    fn bytes(endpoints: u8, name: &str, kind: TYPE, udp: bool) -> Vec<u8> {
+        match answer(&catalog(endpoints), &query(name, kind), udp) {
+            Reply::Answer(bytes) => bytes,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_have_addresses_and_case_does_not_matter() {
+        let bytes = bytes(0, "WEB.n.svc.Cluster.Local", TYPE::A, true);
+        let packet = Packet::parse(&bytes).unwrap();
+        assert_eq!((packet.id(), packet.rcode(), packet.answers.len()), (7, RCODE::NoError, 1));
+        assert_eq!(packet.answers[0].ttl, TTL);
+        assert_eq!(packet.answers[0].rdata, RData::A(A { address: u32::from(Ipv4Addr::new(10, 96, 0, 9)) }));
+    }
+
+    #[test]
+    fn a_name_without_ipv6_exists_and_a_wrong_one_does_not() {
+        let empty = bytes(0, "web.n.svc.cluster.local", TYPE::AAAA, true);
+        let packet = Packet::parse(&empty).unwrap();
+        assert_eq!((packet.rcode(), packet.answers.len(), packet.name_servers.len()), (RCODE::NoError, 0, 1));
+        let missing = bytes(0, "web.n.svc.cluster.local.n.svc.cluster.local", TYPE::A, true);
+        assert_eq!(Packet::parse(&missing).unwrap().rcode(), RCODE::NameError);
+    }
+
+    #[test]
+    fn aliases_are_followed_within_the_cluster() {
+        let bytes = bytes(0, "alias.n.svc.cluster.local", TYPE::A, true);
+        let packet = Packet::parse(&bytes).unwrap();
+        assert!(matches!(packet.answers[0].rdata, RData::CNAME(_)));
+        assert!(matches!(packet.answers[1].rdata, RData::A(_)));
+    }
+
+    #[test]
+    fn what_is_too_long_for_udp_is_cut_and_whole_over_tcp() {
+        let cut = bytes(200, "many.n.svc.cluster.local", TYPE::A, true);
+        assert!(cut.len() <= MIN_UDP && Packet::parse(&cut).unwrap().has_flags(PacketFlag::TRUNCATION));
+        let whole = bytes(200, "many.n.svc.cluster.local", TYPE::A, false);
+        assert_eq!(Packet::parse(&whole).unwrap().answers.len(), 200);
+    }
+
+    #[test]
+    fn garbage_and_answers_are_no_queries() {
+        let catalog = catalog(0);
+        assert!(matches!(answer(&catalog, &[1], true), Reply::Nothing));
+        assert!(matches!(answer(&catalog, &[0; 5], true), Reply::Answer(_)));
+        let response = bytes(0, "web.n.svc.cluster.local", TYPE::A, true);
+        assert!(matches!(answer(&catalog, &response, true), Reply::Nothing));
+        assert!(matches!(answer(&catalog, &query("example.com", TYPE::A), true), Reply::Forward));
+    }
+}

@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::pivot_root;
 
 use super::spec::{Mount, RootSpec};
@@ -85,12 +86,21 @@ fn bind(source: &Path, target: &Path) -> Result<()> {
 }
 
 fn read_only(target: &Path) -> Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let own = table.lines().rev().find_map(|line| {
-        let mut fields = line.split(' ').skip(4);
-        (Path::new(&unescape(fields.next()?)) == target).then(|| fields.next().map(kept))?
-    });
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | own.unwrap_or(MsFlags::empty());
+    // A mount of a user namespace must keep what it has of these.
+    let own = statvfs(target).with_context(|| target.display().to_string())?.flags();
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    let kept = kept
+        .iter()
+        .filter(|(has, _)| own.contains(*has))
+        .fold(MsFlags::empty(), |all, (_, flag)| all | *flag);
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept;
     mount(NONE, target, NONE, flags, NONE).with_context(|| format!("make {} read-only", target.display()))
 }
 

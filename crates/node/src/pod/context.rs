@@ -238,10 +238,19 @@ impl PodContext {
         let _ = self.failed.set((reason, message.to_owned()));
     }
 
-    /// The pod's status now.
-    pub fn status(&self) -> PodStatus {
-        let pod = self.pod();
-        let before = pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map(|t| t.0);
+    /// The pod's status now. Conditions keep the times that they have in `published`, which the pod as watched may
+    /// not show yet.
+    pub fn status(&self, published: &PodStatus) -> PodStatus {
+        let mut pod = (*self.pod()).clone();
+        let known = pod.status.get_or_insert_default();
+        let before = known.start_time.as_ref().map(|t| t.0);
+        let mut conditions = published.conditions.clone().unwrap_or_default();
+        for condition in known.conditions.take().into_iter().flatten() {
+            if conditions.iter().all(|c| c.type_ != condition.type_) {
+                conditions.push(condition);
+            }
+        }
+        known.conditions = Some(conditions);
         let start = Some(before.unwrap_or(self.started));
         let facts = Facts { ip: self.ip(), start, failed: self.failed.get().cloned() };
         pod_status(&pod, &self.records(), &facts, Timestamp::now())
