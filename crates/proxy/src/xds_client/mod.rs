@@ -6,6 +6,8 @@ mod interest;
 mod listeners;
 mod routes;
 #[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

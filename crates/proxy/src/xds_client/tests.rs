@@ -82,7 +82,7 @@ fn assignment(name: &str) -> Resource {
     resource::<lateen_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment>(name, &yaml)
 }
 
-fn listener(name: &str, routes: &str) -> Resource {
+pub(super) fn listener(name: &str, routes: &str) -> Resource {
     let hcm = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
     let yaml = format!(
         r#"
@@ -103,7 +103,7 @@ filter_chains:
     resource::<lateen_xds::pb::envoy::config::listener::v3::Listener>(name, &yaml)
 }
 
-fn routes(yaml: &str) -> Resource {
+pub(super) fn routes(yaml: &str) -> Resource {
     resource::<lateen_xds::pb::envoy::config::route::v3::RouteConfiguration>("80", yaml)
 }
 
