@@ -3,7 +3,7 @@
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::{REVIEWS, VERBS, groups, named, subresources};
+use super::{REVIEWS, VERBS, groups, own_group, subresources};
 use crate::registry::{Served, Snapshot};
 use crate::server::{Reply, reply};
 
@@ -74,10 +74,11 @@ fn resource(served: &Served) -> Value {
         "responseKind": kind(&version.group, &version.name, &resource.kind),
         "scope": scope(resource.namespaced), "singularResource": &*resource.singular, "verbs": VERBS,
     });
-    if named(served) {
+    let own = own_group(served);
+    if own && !resource.short_names.is_empty() {
         value["shortNames"] = json!(resource.short_names);
     }
-    if !resource.categories.is_empty() {
+    if own && !resource.categories.is_empty() {
         value["categories"] = json!(resource.categories);
     }
     if !subresources.is_empty() {

@@ -159,19 +159,20 @@ fn resource(served: &Served) -> Value {
         "name": &*resource.plural, "singularName": &*resource.singular, "namespaced": resource.namespaced,
         "kind": &*resource.kind, "verbs": VERBS,
     });
-    if named(served) {
+    let own = own_group(served);
+    if own && !resource.short_names.is_empty() {
         value["shortNames"] = json!(resource.short_names);
     }
-    if !resource.categories.is_empty() {
+    if own && !resource.categories.is_empty() {
         value["categories"] = json!(resource.categories);
     }
     value["storageVersionHash"] = "".into();
     value
 }
 
-/// Whether short names stand for the resource in this group: in an old one they would be ambiguous.
-fn named(served: &Served) -> bool {
-    !served.resource.short_names.is_empty() && served.version().group == served.resource.group
+/// Whether short names and categories stand for the resource in this group: in an old one they would be ambiguous.
+fn own_group(served: &Served) -> bool {
+    served.version().group == served.resource.group
 }
 
 /// The subresources of a resource.

@@ -134,7 +134,7 @@ fn v2(context: &Context, request: &Request) -> Reply {
     let accept =
         request.head.headers.get(http::header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if accept.starts_with(V2_PROTOBUF) {
-        return reply::bytes(StatusCode::OK, &format!("{V2_PROTOBUF}@v1.0+protobuf"), minimal_v2());
+        return reply::bytes(StatusCode::OK, &format!("{V2_PROTOBUF}.v1.0+protobuf"), minimal_v2());
     }
     let snapshot = context.catalog.snapshot();
     let mut definitions = Map::new();

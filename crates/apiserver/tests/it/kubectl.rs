@@ -103,7 +103,9 @@ async fn everyday_commands_work() {
     );
     kubectl.ok(&["expose", "deploy", "web", "--port=80", "--type=NodePort"]).await;
     kubectl.ok(&["wait", "--for=jsonpath={.spec.type}=NodePort", "svc/web"]).await;
-    assert!(kubectl.ok(&["get", "all"]).await.contains("service/web"));
+    let all = kubectl.output(&["get", "all"], "").await;
+    assert!(String::from_utf8_lossy(&all.stdout).contains("service/web"));
+    assert!(all.stderr.is_empty(), "old groups are no part of all: {}", String::from_utf8_lossy(&all.stderr));
     kubectl.ok(&["delete", "deploy,svc", "web"]).await;
     assert!(
         kubectl.fails(&["get", "deploy", "web"], "").await.contains("deployments.apps \"web\" not found")
@@ -152,10 +154,38 @@ async fn discovery_and_schemas_are_understood() {
         error.contains("strict decoding error: unknown field \"spec.template.spec.containers[0].imagee\""),
         "{error}"
     );
+    let missing = "apiVersion: example.com/v1\nkind: None\nmetadata: {name: missing}\n";
+    let error = kubectl.fails(&["apply", "-f", "-"], missing).await;
+    assert!(error.contains("no matches for kind \"None\" in version \"example.com/v1\""), "{error}");
     let applied = kubectl.with(&["apply", "--server-side", "-f", "-"], DEPLOYMENT).await;
     assert_eq!(applied, "deployment.apps/web serverside-applied\n");
     let old = DEPLOYMENT.replace("apps/v1", "extensions/v1beta1").replace("name: web", "name: old");
     assert_eq!(kubectl.with(&["apply", "-f", "-"], &old).await, "deployment.extensions/old created\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn istio_resources_are_served_by_their_definitions() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    let definitions = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": lateen_api::crds()});
+    kubectl.with(&["create", "-f", "-"], &definitions.to_string()).await;
+    let service = "apiVersion: networking.istio.io/v1alpha3\nkind: VirtualService\nmetadata: {name: reviews}\n\
+        spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews, subset: v1}}]}]}\n";
+    let said = kubectl.with(&["apply", "-f", "-"], service).await;
+    assert_eq!(said, "virtualservice.networking.istio.io/reviews created\n");
+    let table = kubectl.ok(&["get", "vs"]).await;
+    assert!(table.lines().nth(1).unwrap().contains("[\"reviews\"]"), "{table}");
+    let wrong = service.replace("hosts:", "hostz:");
+    let error = kubectl.fails(&["apply", "-f", "-"], &wrong).await;
+    assert!(error.contains("unknown field \"spec.hostz\""), "{error}");
+    if let Some(file) = upstream("istio-1.0/bookinfo/networking/destination-rule-all.yaml") {
+        kubectl.ok(&["apply", "-f", file.to_str().unwrap()]).await;
+        assert!(
+            kubectl
+                .ok(&["get", "dr", "-o", "name"])
+                .await
+                .contains("destinationrule.networking.istio.io/reviews")
+        );
+    }
 }
 
 /// Manifests of Istio's samples beside the repository.
