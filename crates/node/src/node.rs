@@ -125,8 +125,14 @@ fn watches(client: &Client, catalog: &Arc<Catalog>, pods: &Arc<Pods>) -> Vec<Joi
         tokio::spawn(follow(slices, config(), catalog.slice_sink())),
         tokio::spawn(follow(config_maps, config(), catalog.config_map_sink())),
         tokio::spawn(follow(secrets, config(), catalog.secret_sink())),
-        tokio::spawn(follow(all, config(), pods.sink())),
+        tokio::spawn(pods_after(catalog.clone(), follow(all, config(), pods.sink()))),
     ]
+}
+
+/// Pods start once their ConfigMaps and Secrets can be known.
+async fn pods_after(catalog: Arc<Catalog>, pods: impl Future<Output = ()>) {
+    catalog.synced().await;
+    pods.await;
 }
 
 /// Directories, the host's file system read-only, and the applets.

@@ -61,6 +61,15 @@ impl Catalog {
         self.config.subscribe()
     }
 
+    /// Waits until services, endpoints, ConfigMaps and Secrets have been listed once.
+    pub async fn synced(&self) {
+        // Each kind's first list counts one; the senders live as long as this.
+        let both =
+            |mut changes: watch::Receiver<u64>| async move { drop(changes.wait_for(|n| *n >= 2).await) };
+        both(self.network_changes()).await;
+        both(self.config_changes()).await;
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
