@@ -3,6 +3,7 @@
 use super::permit::ConnectionPermit;
 use crate::http::h1::H1Conn;
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -14,6 +15,8 @@ pub struct ClientConn {
     pub conn: H1Conn,
     /// Requests that it has served.
     pub served: u32,
+    /// Our address; asked of the kernel once.
+    pub local: Option<SocketAddr>,
     born: Instant,
     pool: Rc<HostPool>,
     _permit: ConnectionPermit,
@@ -30,6 +33,7 @@ struct Idle {
 struct ClientIdle {
     conn: H1Conn,
     served: u32,
+    local: Option<SocketAddr>,
     born: Instant,
     permit: ConnectionPermit,
 }
@@ -91,15 +95,16 @@ impl HostPool {
         loop {
             let Idle { client, since } = self.idle.borrow_mut().pop()?;
             if client.conn.is_reusable() && reuse.idle.is_none_or(|limit| since.elapsed() < limit) {
-                let ClientIdle { conn, served, born, permit } = client;
-                return Some(ClientConn { conn, served, born, pool: self.clone(), _permit: permit });
+                let ClientIdle { conn, served, local, born, permit } = client;
+                return Some(ClientConn { conn, served, local, born, pool: self.clone(), _permit: permit });
             }
         }
     }
 
     /// A new connection of this pool.
     pub fn adopt(self: &Rc<Self>, conn: H1Conn, permit: ConnectionPermit) -> ClientConn {
-        ClientConn { conn, served: 0, born: Instant::now(), pool: self.clone(), _permit: permit }
+        let local = conn.io().tcp().local_addr().ok();
+        ClientConn { conn, served: 0, local, born: Instant::now(), pool: self.clone(), _permit: permit }
     }
 
     /// Closes idle connections that are of no more use; tells whether any is left.
@@ -120,7 +125,7 @@ impl HostPool {
 impl ClientConn {
     /// Puts a connection that has served one more request back.
     pub fn release(self, reuse: Reuse) {
-        let ClientConn { mut conn, served, born, pool, _permit: permit } = self;
+        let ClientConn { mut conn, served, local, born, pool, _permit: permit } = self;
         let served = served.saturating_add(1);
         let spent = reuse.requests.is_some_and(|limit| served >= limit)
             || reuse.age.is_some_and(|limit| born.elapsed() >= limit);
@@ -128,7 +133,7 @@ impl ClientConn {
             return;
         }
         conn.trim();
-        let client = ClientIdle { conn, served, born, permit };
+        let client = ClientIdle { conn, served, local, born, permit };
         pool.idle.borrow_mut().push(Idle { client, since: Instant::now() });
     }
 }

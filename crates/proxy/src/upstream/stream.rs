@@ -59,7 +59,7 @@ impl UpstreamStream {
     /// Our address of the connection.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
-            UpstreamStream::H1(stream) => stream.client.conn.io().tcp().local_addr().ok(),
+            UpstreamStream::H1(stream) => stream.client.local,
             UpstreamStream::H2(stream) => stream.local_address(),
         }
     }
