@@ -3,6 +3,8 @@
 
 mod clusters;
 mod listeners;
+#[cfg(test)]
+mod tests;
 
 use lateen_xds::pb::envoy::config::bootstrap::v3::bootstrap::{DynamicResources, StaticResources};
 use lateen_xds::pb::envoy::config::bootstrap::v3::{Admin, Bootstrap, ClusterManager};
