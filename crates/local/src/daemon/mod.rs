@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,8 @@ use start::Mesh;
 /// The mesh cannot come up; the host side has been told why.
 pub fn main(arguments: &[OsString]) -> Result<()> {
     let started = Instant::now();
+    // This program's parents wait for signals with these blocked, and a blocked signal stays blocked in a child.
+    SigSet::all().thread_unblock()?;
     let text =
         arguments.first().and_then(|a| a.to_str()).context("the daemon is started by `lateen up` alone")?;
     let options: MeshOptions = serde_json::from_str(text)?;
