@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn todays_and_2018s_command_lines_are_understood() {
-        let today = parse("sidecar --domain a.svc.cluster.local --proxyLogLevel=debug --concurrency 2").unwrap();
+        let today =
+            parse("sidecar --domain a.svc.cluster.local --proxyLogLevel=debug --concurrency 2").unwrap();
         assert_eq!(today.domain.as_deref(), Some("a.svc.cluster.local"));
         assert_eq!((today.log_level.as_str(), today.concurrency), ("debug", Some(2)));
         let old = "proxy sidecar --configPath /etc/istio/proxy --binaryPath /no/envoy --serviceCluster sleep \

@@ -17,7 +17,11 @@ const MAX_BODY: usize = 64 << 20;
 ///
 /// # Errors
 /// The connection cannot be made, breaks, or the answer takes too long.
-pub async fn send(stream: TcpStream, request: Request<Empty<Bytes>>, limit: Duration) -> io::Result<Response<Bytes>> {
+pub async fn send(
+    stream: TcpStream,
+    request: Request<Empty<Bytes>>,
+    limit: Duration,
+) -> io::Result<Response<Bytes>> {
     tokio::time::timeout(limit, exchange(stream, request)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
@@ -35,13 +39,20 @@ async fn exchange(stream: TcpStream, request: Request<Empty<Bytes>>) -> io::Resu
 ///
 /// # Errors
 /// As [`send`].
-pub async fn call(method: &str, address: SocketAddr, path: &str, limit: Duration) -> io::Result<Response<Bytes>> {
+pub async fn call(
+    method: &str,
+    address: SocketAddr,
+    path: &str,
+    limit: Duration,
+) -> io::Result<Response<Bytes>> {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(http::header::HOST, address.to_string())
         .body(Empty::new())
         .map_err(io::Error::other)?;
-    let stream = tokio::time::timeout(limit, TcpStream::connect(address)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let stream = tokio::time::timeout(limit, TcpStream::connect(address))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
     send(stream, request, limit).await
 }

@@ -57,7 +57,8 @@ impl Environment {
     /// Names the variable that is missing or malformed.
     pub fn read() -> Result<Environment> {
         let variables: BTreeMap<String, String> = std::env::vars().collect();
-        let file = |name: &str| fs::read_to_string(Path::new("/etc/istio/pod").join(name)).unwrap_or_default();
+        let file =
+            |name: &str| fs::read_to_string(Path::new("/etc/istio/pod").join(name)).unwrap_or_default();
         Environment::from_parts(&variables, &file("labels"), &file("annotations"))
     }
 
@@ -65,9 +66,15 @@ impl Environment {
     ///
     /// # Errors
     /// As [`Environment::read`].
-    pub fn from_parts(variables: &BTreeMap<String, String>, labels: &str, annotations: &str) -> Result<Environment> {
+    pub fn from_parts(
+        variables: &BTreeMap<String, String>,
+        labels: &str,
+        annotations: &str,
+    ) -> Result<Environment> {
         let get = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-        let need = |name: &str| get(name).cloned().with_context(|| format!("environment variable {name} is not set"));
+        let need = |name: &str| {
+            get(name).cloned().with_context(|| format!("environment variable {name} is not set"))
+        };
         let address = need("INSTANCE_IP")?;
         let config = get("PROXY_CONFIG").map_or("{}", String::as_str);
         let mut environment = Environment {
@@ -85,7 +92,9 @@ impl Environment {
             prometheus: get("ISTIO_PROMETHEUS_ANNOTATIONS").cloned(),
         };
         environment.metadata = metadata(variables, labels, annotations)?;
-        for (key, name) in [("NAMESPACE", "POD_NAMESPACE"), ("NAME", "POD_NAME"), ("SERVICE_ACCOUNT", "SERVICE_ACCOUNT")] {
+        for (key, name) in
+            [("NAMESPACE", "POD_NAMESPACE"), ("NAME", "POD_NAME"), ("SERVICE_ACCOUNT", "SERVICE_ACCOUNT")]
+        {
             if let Some(value) = get(name) {
                 environment.metadata.insert(key.to_owned(), value.clone().into());
             }
@@ -111,20 +120,26 @@ impl Environment {
 /// Go's duration notation as far as one unit goes: `5s`, `1.5s`, `500ms`, `1m`.
 fn seconds(text: &str) -> Option<f64> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let (number, factor) = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
+    let (number, factor) =
+        units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
     number.parse::<f64>().ok().map(|n| n * factor).filter(|s| s.is_finite() && *s >= 0.0)
 }
 
 /// `ISTIO_META_X=text` gives `X: "text"`, `ISTIO_METAJSON_X=json` merges an object into the metadata or sets `X`
 /// (Istio's `bootstrap.GetNodeMetaData`).
-fn metadata(variables: &BTreeMap<String, String>, labels: &str, annotations: &str) -> Result<Map<String, Value>> {
+fn metadata(
+    variables: &BTreeMap<String, String>,
+    labels: &str,
+    annotations: &str,
+) -> Result<Map<String, Value>> {
     let mut metadata = Map::new();
     let mut own_labels = downward_map(labels);
     for (name, value) in variables {
         if let Some(key) = name.strip_prefix("ISTIO_META_") {
             metadata.insert(key.to_owned(), value.clone().into());
         } else if let Some(key) = name.strip_prefix("ISTIO_METAJSON_") {
-            let value: Value = serde_json::from_str(value).with_context(|| format!("environment variable {name}"))?;
+            let value: Value =
+                serde_json::from_str(value).with_context(|| format!("environment variable {name}"))?;
             match (key, value) {
                 ("LABELS", Value::Object(more)) => own_labels.extend(more),
                 (key, value) => drop(metadata.insert(key.to_owned(), value)),
@@ -177,7 +192,8 @@ mod tests {
             ("ISTIO_METAJSON_LABELS", "{\"version\":\"v1\"}"),
             ("PROXY_CONFIG", "{\"terminationDrainDuration\":\"1.5s\"}"),
         ]);
-        let environment = Environment::from_parts(&variables, "app=\"web\"\n", "note=\"a \\\"b\\\"\"\n").unwrap();
+        let environment =
+            Environment::from_parts(&variables, "app=\"web\"\n", "note=\"a \\\"b\\\"\"\n").unwrap();
         assert_eq!(environment.metadata["CLUSTER_ID"], "Kubernetes");
         assert_eq!((environment.label("app"), environment.label("version")), (Some("web"), Some("v1")));
         assert_eq!(environment.metadata["ANNOTATIONS"]["note"], "a \"b\"");

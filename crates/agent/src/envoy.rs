@@ -13,7 +13,12 @@ use crate::arguments::Arguments;
 use crate::environment::Environment;
 
 /// Writes the bootstrap as JSON, where people look for it, and starts Envoy with it.
-pub fn start(binary: &Path, bootstrap: &Bootstrap, arguments: &Arguments, environment: &Environment) -> Result<Child> {
+pub fn start(
+    binary: &Path,
+    bootstrap: &Bootstrap,
+    arguments: &Arguments,
+    environment: &Environment,
+) -> Result<Child> {
     let file = arguments.config_path.join("envoy-rev.json");
     let json = Pool::load()?.write(bootstrap).context("bootstrap as JSON")?;
     fs::create_dir_all(&arguments.config_path)

@@ -70,7 +70,9 @@ impl Probers {
     /// It is not the JSON that injection writes.
     pub fn parse(json: Option<&str>, address: IpAddr) -> Result<Probers> {
         let by_path = match json {
-            Some(json) => serde_json::from_str(json).context("environment variable ISTIO_KUBE_APP_PROBERS")?,
+            Some(json) => {
+                serde_json::from_str(json).context("environment variable ISTIO_KUBE_APP_PROBERS")?
+            }
             None => BTreeMap::new(),
         };
         Ok(Probers { by_path, address: Some(address) })

@@ -9,8 +9,8 @@ use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use tokio::process::Child;
 
 use crate::arguments::Arguments;
-use crate::envoy;
 use crate::environment::Environment;
+use crate::envoy;
 
 /// Worker threads unless something is said: a sidecar shares the machine with its application.
 const WORKERS: usize = 2;

@@ -90,8 +90,6 @@ async fn findings(client: &Client, text: &mut String) -> Result<()> {
 async fn load<S: Kind>(client: &Client, world: &mut World) -> Result<()>
 where
     Resource: From<lateen_api::Object<S>>,
-    S: Kind,
-    lateen_api::Object<S>: kube::Resource<DynamicType = ()>,
 {
     let api: Api<lateen_api::Object<S>> = Api::all(client.clone());
     for object in api.list(&ListParams::default()).await? {

@@ -5,11 +5,15 @@ use std::collections::HashMap;
 use lateen_xds::any;
 use lateen_xds::pb::envoy::config::cluster::v3::Cluster;
 use lateen_xds::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
-use lateen_xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
+use lateen_xds::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily,
+};
 use lateen_xds::pb::envoy::config::cluster::v3::{CircuitBreakers, UpstreamConnectionOptions};
 use lateen_xds::pb::envoy::config::core::v3::{Address, Http2ProtocolOptions, TcpKeepalive};
 use lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
-use lateen_xds::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints};
+use lateen_xds::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+};
 use lateen_xds::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use lateen_xds::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use lateen_xds::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
@@ -68,7 +72,10 @@ fn http2() -> Any {
 
 fn cluster(name: &str, discovery: DiscoveryType, address: Address) -> Cluster {
     let endpoint = LbEndpoint {
-        host_identifier: Some(HostIdentifier::Endpoint(Endpoint { address: Some(address), ..Endpoint::default() })),
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+            address: Some(address),
+            ..Endpoint::default()
+        })),
         ..LbEndpoint::default()
     };
     Cluster {
@@ -77,7 +84,10 @@ fn cluster(name: &str, discovery: DiscoveryType, address: Address) -> Cluster {
         connect_timeout: Some(Duration { seconds: 1, nanos: 0 }),
         load_assignment: Some(ClusterLoadAssignment {
             cluster_name: name.to_owned(),
-            endpoints: vec![LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..LocalityLbEndpoints::default() }],
+            endpoints: vec![LocalityLbEndpoints {
+                lb_endpoints: vec![endpoint],
+                ..LocalityLbEndpoints::default()
+            }],
             ..ClusterLoadAssignment::default()
         }),
         ..Cluster::default()

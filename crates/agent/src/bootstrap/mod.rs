@@ -16,8 +16,8 @@ use lateen_xds::pb::envoy::config::core::v3::node::UserAgentVersionType;
 use lateen_xds::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use lateen_xds::pb::envoy::config::core::v3::socket_option::{SocketState, Value as SocketOptionValue};
 use lateen_xds::pb::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, BindConfig, ConfigSource, GrpcService, Locality,
-    Node, SocketAddress, SocketOption,
+    Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, BindConfig, ConfigSource, GrpcService,
+    Locality, Node, SocketAddress, SocketOption,
 };
 use lateen_xds::pb::google::protobuf::{self, value};
 use serde_json::Value;
@@ -100,10 +100,19 @@ fn node(arguments: &Arguments, environment: &Environment, envoy: bool) -> Node {
         .unwrap_or_else(|| "istio-proxy".to_owned());
     let service = arguments.service_cluster.as_ref().or(environment.proxy_config.service_cluster.as_ref());
     Node {
-        id: format!("{}~{}~{}.{namespace}~{domain}", arguments.role.as_str(), environment.address, environment.pod),
+        id: format!(
+            "{}~{}~{}.{namespace}~{domain}",
+            arguments.role.as_str(),
+            environment.address,
+            environment.pod
+        ),
         cluster: service.cloned().unwrap_or_else(|| format!("{workload}.{namespace}")),
         metadata: Some(protobuf::Struct {
-            fields: environment.metadata.iter().map(|(key, value)| (key.clone(), to_protobuf(value))).collect(),
+            fields: environment
+                .metadata
+                .iter()
+                .map(|(key, value)| (key.clone(), to_protobuf(value)))
+                .collect(),
         }),
         locality: locality(environment),
         // Envoy fills these in by itself.

@@ -57,7 +57,6 @@ pub struct Mesh {
     up: Child,
     pub state: PathBuf,
     pub gateway: String,
-    pub started_in: Duration,
 }
 
 impl Mesh {
@@ -74,7 +73,6 @@ impl Mesh {
     pub fn up_in(user: User, name: &str, state: &Path, arguments: &[&str]) -> Mesh {
         let mut command = lateen(user, state);
         command.args(["up", "--name", name, "--state-dir"]).arg(state.join("mesh")).args(arguments);
-        let started = Instant::now();
         let mut up = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
         let ready = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("Stop it with"));
@@ -83,12 +81,11 @@ impl Mesh {
             let log = fs::read_to_string(state.join("mesh/lateen.log")).unwrap_or_default();
             panic!("`lateen up` ended with {status}; its log:\n{log}");
         }
-        let started_in = started.elapsed();
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         let summary = fs::read_to_string(state.join("mesh/summary.json")).unwrap();
         let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
         let gateway = summary["gateway"].as_str().expect("a mesh has an ingress gateway").to_owned();
-        Mesh { up, state: state.to_owned(), gateway, started_in }
+        Mesh { up, state: state.to_owned(), gateway }
     }
 
     /// The kubeconfig's path.

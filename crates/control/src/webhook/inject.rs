@@ -41,7 +41,7 @@ impl Injector {
             Err(error) => {
                 metrics.on_injection(Injection::Failed);
                 tracing::warn!(namespace, pod, %error, "cannot inject the sidecar");
-                return Answer::refuse(format!("cannot inject the sidecar: {error}"), 400, Vec::new());
+                return Answer::refuse(format!("cannot inject the sidecar: {error}"), Vec::new());
             }
         };
         tracing::info!(namespace, pod, injected = decision.inject, reason = decision.reason, "injection");
@@ -56,7 +56,7 @@ impl Injector {
             }
             Err(error) => {
                 metrics.on_injection(Injection::Failed);
-                Answer::refuse(format!("cannot write the patch: {error}"), 400, Vec::new())
+                Answer::refuse(format!("cannot write the patch: {error}"), Vec::new())
             }
         }
     }

@@ -80,10 +80,12 @@ impl Answer {
     }
 
     /// Refuses it.
-    pub(super) fn refuse(message: String, code: u16, causes: Vec<Cause>) -> Self {
+    pub(super) fn refuse(message: String, causes: Vec<Cause>) -> Self {
         let details = (!causes.is_empty()).then_some(Details { causes });
-        let reason = if code == 422 { "Invalid" } else { "BadRequest" };
-        Answer { status: Some(Status { message, reason, code, details }), ..Answer::default() }
+        Answer {
+            status: Some(Status { message, reason: "BadRequest", code: 400, details }),
+            ..Answer::default()
+        }
     }
 }
 

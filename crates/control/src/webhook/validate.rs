@@ -13,7 +13,7 @@ pub(super) fn validate(request: &Request, metrics: &Metrics) -> Answer {
     let mut answer = if verdict.errors.is_empty() {
         Answer::allow()
     } else {
-        let message = message(&verdict.errors);
+        let message = message(request, &verdict.errors);
         tracing::info!(
             namespace = request.namespace,
             name = request.name,
@@ -21,18 +21,21 @@ pub(super) fn validate(request: &Request, metrics: &Metrics) -> Answer {
             message,
             "resource refused"
         );
-        Answer::refuse(message, 422, verdict.errors.iter().map(cause).collect())
+        Answer::refuse(message, verdict.errors.iter().map(cause).collect())
     };
     answer.warnings = verdict.warnings.iter().map(FieldError::to_string).collect();
     answer
 }
 
-fn message(errors: &[FieldError]) -> String {
+/// Names the resource too: a file may hold many, of which the API server names none.
+fn message(request: &Request, errors: &[FieldError]) -> String {
+    let kind = request.object.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default();
+    let resource = format!("{kind} {}/{}", request.namespace, request.name);
     match errors {
-        [one] => format!("configuration is invalid: {one}"),
+        [one] => format!("configuration is invalid: {resource}: {one}"),
         many => {
             let lines: Vec<String> = many.iter().map(|error| format!("\n\t* {error}")).collect();
-            format!("configuration is invalid: {} errors occurred:{}", many.len(), lines.concat())
+            format!("configuration is invalid: {resource}: {} errors occurred:{}", many.len(), lines.concat())
         }
     }
 }

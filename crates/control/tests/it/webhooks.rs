@@ -111,7 +111,7 @@ async fn an_invalid_resource_is_refused_with_every_error() {
     for field in ["spec.http[0].timeout", "spec.http[0].nonsense", "spec.http[0].route[0].weight"] {
         assert!(message.contains(field), "{field} in {message}");
     }
-    assert_eq!(answer["status"]["code"], 422);
+    assert_eq!(answer["status"]["code"], 400);
     assert!(answer["status"]["details"]["causes"].as_array().unwrap().len() >= 3);
     let valid = crate::objects::split(10);
     assert_eq!(review(&running, "/validate", "admission.k8s.io/v1", valid).await["allowed"], true);

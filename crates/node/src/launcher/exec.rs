@@ -39,7 +39,7 @@ pub(crate) fn exec(program: &Program) -> Result<Infallible> {
 }
 
 fn drop_privileges(program: &Program) -> Result<()> {
-    if program.uid.is_some() || program.gid.is_some() {
+    if (program.uid.is_some() || program.gid.is_some()) && may_set_groups() {
         let groups: Vec<Gid> = program.groups.iter().copied().map(Gid::from_raw).collect();
         setgroups(&groups).context("set the container's groups")?;
     }
@@ -50,6 +50,11 @@ fn drop_privileges(program: &Program) -> Result<()> {
         setuid(Uid::from_raw(uid)).with_context(|| format!("runAsUser {uid}"))?;
     }
     Ok(())
+}
+
+/// user_namespaces(7): who maps only the own group id has given up setgroups, and has no groups to drop in here.
+fn may_set_groups() -> bool {
+    !std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|setting| setting.trim() == "deny")
 }
 
 /// Where a program is: as named, on the path, the host's file of that name, or the node's own applet.

@@ -140,18 +140,17 @@ impl HostServices {
         for service in &balancers {
             if let Some(before) = ingress(service).filter(|ip| ip.octets()[..3] == BALANCERS)
                 && !self.balancers.values().any(|ip| *ip == before)
+                && (self.balancers.contains_key(&key(service)) || !self.is_taken(before, service).await)
             {
                 self.balancers.entry(key(service)).or_insert(before);
             }
         }
         for service in balancers {
-            let used: BTreeSet<Ipv4Addr> = self.balancers.values().copied().collect();
-            let free = || {
-                (1..=254)
-                    .map(|n| Ipv4Addr::new(BALANCERS[0], BALANCERS[1], BALANCERS[2], n))
-                    .find(|ip| !used.contains(ip))
+            let ip = match self.balancers.get(&key(service)) {
+                Some(ip) => Some(*ip),
+                None => self.free_address(service).await,
             };
-            let Some(ip) = self.balancers.get(&key(service)).copied().or_else(free) else {
+            let Some(ip) = ip else {
                 let message = "all load balancer addresses of 127.77.0.0/24 are in use".to_owned();
                 self.events.report(
                     service.as_ref(),
@@ -177,6 +176,29 @@ impl HostServices {
                 }
             }
         }
+    }
+
+    /// The first address that neither this mesh nor another program of the host uses.
+    async fn free_address(&self, service: &Service) -> Option<Ipv4Addr> {
+        for n in 1..=254 {
+            let ip = Ipv4Addr::new(BALANCERS[0], BALANCERS[1], BALANCERS[2], n);
+            if !self.balancers.values().any(|used| *used == ip) && !self.is_taken(ip, service).await {
+                return Some(ip);
+            }
+        }
+        None
+    }
+
+    /// Whether another program (another mesh of this machine) listens on one of the service's ports there.
+    async fn is_taken(&self, ip: Ipv4Addr, service: &Service) -> bool {
+        for port in service.spec.iter().flat_map(|s| s.ports.iter().flatten()) {
+            let Ok(number) = u16::try_from(port.port) else { continue };
+            let probe = self.ports.listen(SocketAddrV4::new(ip, number).into()).await;
+            if probe.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+                return true;
+            }
+        }
+        false
     }
 
     fn listeners(&self, service: &Service) -> Vec<HostListener> {

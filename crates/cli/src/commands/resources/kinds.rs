@@ -50,7 +50,9 @@ impl IstioKind {
     }
 
     fn is_called(&self, name: &str) -> bool {
-        self.names.iter().any(|known| known == name) || self.config_name() == name || format!("{}s", self.config_name()) == name
+        self.names.iter().any(|known| known == name)
+            || self.config_name() == name
+            || format!("{}s", self.config_name()) == name
     }
 }
 
@@ -68,7 +70,8 @@ pub fn named(name: &str) -> Result<IstioKind> {
     let mut kinds = all();
     let known: Vec<_> = kinds.iter().map(|kind| kind.resource.plural.clone()).collect();
     let at = kinds.iter().position(|kind| kind.is_called(&wanted));
-    let at = at.with_context(|| format!("{name:?} is no kind of Istio's; there are: {}", known.join(", ")))?;
+    let at =
+        at.with_context(|| format!("{name:?} is no kind of Istio's; there are: {}", known.join(", ")))?;
     Ok(kinds.swap_remove(at))
 }
 
@@ -76,7 +79,9 @@ pub fn named(name: &str) -> Result<IstioKind> {
 pub fn of_type(api_version: &str, kind: &str) -> Option<IstioKind> {
     let (group, version) = api_version.split_once('/')?;
     let mut found = all().into_iter().find(|known| {
-        known.resource.group == group && known.resource.kind == kind && known.versions.iter().any(|v| v == version)
+        known.resource.group == group
+            && known.resource.kind == kind
+            && known.versions.iter().any(|v| v == version)
     })?;
     found.resource.api_version = api_version.to_owned();
     found.resource.version = version.to_owned();
@@ -99,7 +104,10 @@ mod tests {
     fn a_file_may_name_any_served_version() {
         for version in ["v1", "v1beta1", "v1alpha3"] {
             let kind = of_type(&format!("networking.istio.io/{version}"), "DestinationRule").unwrap();
-            assert_eq!((kind.config_name().as_str(), kind.resource.version.as_str()), ("destination-rule", version));
+            assert_eq!(
+                (kind.config_name().as_str(), kind.resource.version.as_str()),
+                ("destination-rule", version)
+            );
         }
         assert!(of_type("networking.istio.io/v9", "DestinationRule").is_none());
         assert!(of_type("v1", "Pod").is_none());

@@ -82,7 +82,12 @@ pub fn items(files: &[std::path::PathBuf], session: &Session) -> Result<Vec<Item
                 serde_json::from_value(document).with_context(|| file.display().to_string())?;
             let types = object.types.clone().unwrap_or_default();
             let Some(kind) = kinds::of_type(&types.api_version, &types.kind) else {
-                bail!("{}: {} {} is no Istio resource; use kubectl for it", file.display(), types.api_version, types.kind);
+                bail!(
+                    "{}: {} {} is no Istio resource; use kubectl for it",
+                    file.display(),
+                    types.api_version,
+                    types.kind
+                );
             };
             let namespace = object.metadata.namespace.clone().unwrap_or_else(|| session.namespace.clone());
             if kind.namespaced {
