@@ -21,6 +21,7 @@ fn bad_input_is_answered_and_costs_nothing() {
     four_of_five_documents_are_applied(&mesh);
     a_reference_that_leads_nowhere_is_served_as_503_and_reported(&mesh);
     malformed_requests_never_reach_the_application(&mesh);
+    a_sidecar_that_ends_comes_back(&mesh);
     traffic_goes_on_without_the_control_plane(&mesh);
 }
 
@@ -130,6 +131,29 @@ fn malformed_requests_never_reach_the_application(mesh: &Mesh) {
         assert!(matches!(status, None | Some(400..=499)), "{what}: {status:?}");
     }
     productpage_status(mesh, 200).unwrap();
+}
+
+fn a_sidecar_that_ends_comes_back(mesh: &Mesh) {
+    let restarts = || {
+        let path = "jsonpath={.items[0].status.containerStatuses[?(@.name==\"istio-proxy\")].restartCount}";
+        mesh.kubectl(&["get", "pods", "-l", "app=productpage", "-o", path]).parse::<u32>().unwrap()
+    };
+    assert_eq!(restarts(), 0);
+    let quit = "http://127.0.0.1:15000/quitquitquit";
+    mesh.try_kubectl(&[
+        "exec",
+        "deploy/productpage-v1",
+        "-c",
+        "istio-proxy",
+        "--",
+        "curl",
+        "-s",
+        "-X",
+        "POST",
+        quit,
+    ]);
+    eventually(Duration::from_secs(20), || (restarts() > 0).then_some(()).ok_or("not restarted".to_owned()));
+    eventually(Duration::from_secs(20), || productpage_status(mesh, 200));
 }
 
 fn traffic_goes_on_without_the_control_plane(mesh: &Mesh) {

@@ -4,3 +4,4 @@ mod bad_input;
 mod bookinfo;
 mod command_line;
 mod harness;
+mod static_bootstrap;
