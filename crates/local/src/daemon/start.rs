@@ -126,7 +126,8 @@ fn kind(object: &DynamicObject) -> &str {
 /// CRDs and namespaces first, then everything else at once.
 async fn install_system(client: &Client, options: &MeshOptions) -> Result<()> {
     let mark = if in_user_namespace() { SOCKET_MARK } else { "" };
-    let proxy = options.envoy.as_deref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    let proxy = options.envoy.as_deref().map(lateen_node::launcher::host_file).unwrap_or_default();
+    let proxy = proxy.to_string_lossy();
     let well_known_ports = options.well_known_ports;
     let system = manifests::system(&Settings {
         image: IMAGE,

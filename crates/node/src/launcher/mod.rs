@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 
+pub use rootfs::host_file;
 pub(crate) use rootfs::{BIN, HOST, prepare_host, release_host};
 pub(crate) use spec::{EnterSpec, Launch, Mount, Namespaces, Program, RootSpec, StartSpec, Stdio};
 

@@ -26,6 +26,13 @@ const NONE: Option<&str> = None;
 const OWN: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", ".lateen"];
 const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx"];
 
+/// Where containers find a file of the host, given by its absolute path without links: a container has its own
+/// `/tmp` and `/run`, say, and sees the host's elsewhere.
+pub fn host_file(path: &Path) -> PathBuf {
+    let below = path.strip_prefix("/").unwrap_or(path);
+    if OWN.iter().any(|own| below.starts_with(own)) { Path::new(HOST).join(below) } else { path.to_owned() }
+}
+
 /// Mounts the host's file system read-only at `at`, once for all containers.
 ///
 /// # Errors
@@ -278,6 +285,13 @@ mod tests {
         assert_eq!(resolved("/var/run"), Path::new("var/run"));
         assert!(resolved("/loop/x").ends_with("x"));
         fs::remove_dir_all(&host).unwrap();
+    }
+
+    #[test]
+    fn files_of_the_host_are_found_behind_a_containers_own_directories() {
+        assert_eq!(host_file(Path::new("/usr/bin/envoy")), Path::new("/usr/bin/envoy"));
+        assert_eq!(host_file(Path::new("/tmp/x/envoy")), Path::new("/.lateen/host/tmp/x/envoy"));
+        assert_eq!(host_file(Path::new("/tmpfiles/envoy")), Path::new("/tmpfiles/envoy"));
     }
 
     #[test]
