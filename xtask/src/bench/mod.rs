@@ -29,6 +29,9 @@ pub struct Options {
     /// Envoy's program [default: LATEEN_ENVOY, or envoy on the path]
     #[arg(long, env = "LATEEN_ENVOY", default_value = "envoy")]
     envoy: PathBuf,
+    /// Lateen's program [default: built from this tree, with --release]
+    #[arg(long)]
+    lateen: Option<PathBuf>,
     /// Measure these only: lateen, envoy, haproxy, nginx.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -56,7 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
     match options.what.as_str() {
         "proxy" => proxies(options),
         "control" => control(),
-        "local" => local::run(&build()?),
+        "local" => local::run(&lateen(options)?),
         other => bail!("there is no benchmark {other:?}: use proxy, control or local"),
     }
 }
@@ -73,7 +76,7 @@ fn control() -> Result<()> {
 
 fn proxies(options: &Options) -> Result<()> {
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    let lateen = if wanted("lateen") { build()? } else { PathBuf::new() };
+    let lateen = if wanted("lateen") { lateen(options)? } else { PathBuf::new() };
     let folder = std::env::temp_dir().join(format!("lateen-bench-{}", std::process::id()));
     fs::create_dir_all(folder.join("upstream"))?;
     let (up1, up2) = (free_port()?, free_port()?);
@@ -103,7 +106,11 @@ fn proxies(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn build() -> Result<PathBuf> {
+/// The program to measure, built if need be.
+fn lateen(options: &Options) -> Result<PathBuf> {
+    if let Some(program) = &options.lateen {
+        return program.canonicalize().with_context(|| format!("--lateen {}", program.display()));
+    }
     let status = Command::new(env!("CARGO")).args(["build", "--release", "-p", "lateen"]).status()?;
     if !status.success() {
         bail!("cargo build ended with {status}");
