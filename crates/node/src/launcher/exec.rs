@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::fs::File;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -26,6 +28,7 @@ pub(crate) fn exec(program: &Program) -> Result<Infallible> {
     let path =
         program.env.iter().rev().find(|(key, _)| key == "PATH").map_or(DEFAULT_PATH, |(_, value)| value);
     let Some(found) = find(name, path) else { bail!("exec: {name:?}: executable file not found in $PATH") };
+    give_streams(program)?;
     drop_privileges(program)?;
     // After the change of user, which clears it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("tie the container to the node")?;
@@ -36,6 +39,22 @@ pub(crate) fn exec(program: &Program) -> Result<Infallible> {
     let file =
         CString::new(found.as_os_str().as_encoded_bytes()).context("the program's path holds a NUL byte")?;
     execve(&file, &argv, &env).with_context(|| format!("exec: {:?}", found.display()))
+}
+
+/// Makes the user the owner of the standard streams: programs open `/dev/stdout` anew, Envoy for its access log.
+fn give_streams(program: &Program) -> Result<()> {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{FileTypeExt, fchown};
+    let Some(uid) = program.uid else { return Ok(()) };
+    for stream in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+        let file = File::from(stream.try_clone_to_owned().context("standard streams")?);
+        let kind = file.metadata().context("standard streams")?.file_type();
+        // Anything else, /dev/null before all, is shared with others.
+        if kind.is_fifo() || file.is_terminal() {
+            fchown(&file, Some(uid), None).with_context(|| format!("give standard streams to user {uid}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn drop_privileges(program: &Program) -> Result<()> {
