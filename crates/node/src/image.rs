@@ -1,6 +1,7 @@
 //! Images without a container engine: each stands for a program of this machine.
 
 use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// What runs for an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub struct ImageCommand {
 
 /// Says what runs for an image.
 pub trait ImageResolver: Send + Sync + 'static {
-    /// The program for `image` in `container`.
-    fn resolve(&self, image: &str, container: &Container) -> ImageCommand;
+    /// The program for `image` in `container` of a pod with this metadata.
+    fn resolve(&self, image: &str, container: &Container, pod: &ObjectMeta) -> ImageCommand;
 
     /// Small programs that containers find where the host lacks one of that name: name, program with leading
     /// arguments (`curl`, `pilot-agent`...).

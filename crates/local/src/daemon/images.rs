@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lateen_node::{ImageCommand as Program, ImageResolver};
 
 use crate::options::ImageCommand;
@@ -80,14 +81,15 @@ impl Images {
 }
 
 impl ImageResolver for Images {
-    fn resolve(&self, image: &str, container: &Container) -> Program {
+    fn resolve(&self, image: &str, container: &Container, pod: &ObjectMeta) -> Program {
         let program = self.program(image);
         if program.stand_in.is_none() {
             return program;
         }
         let ports =
             container.ports.iter().flatten().filter_map(|port| u16::try_from(port.container_port).ok());
-        let arguments = lateen_demo::stand_in(image, &ports.collect::<Vec<_>>(), None).arguments();
+        let version = pod.labels.as_ref().and_then(|labels| labels.get("version")).map(String::as_str);
+        let arguments = lateen_demo::stand_in(image, &ports.collect::<Vec<_>>(), version).arguments();
         Program { stand_in: program.stand_in, ..self.own(&arguments) }
     }
 
@@ -145,6 +147,16 @@ mod tests {
         let program = images().program("registry.example:5000/team/thing@sha256:00");
         assert!(program.stand_in.unwrap().contains("--image"));
         assert_eq!(program.entry_point, ["/bin/lateen", "demo", "echo"]);
+    }
+
+    #[test]
+    fn a_stand_in_answers_on_the_containers_ports_as_the_pods_version() {
+        let container = serde_json::json!({"name": "a", "ports": [{"containerPort": 7000}]});
+        let pod = serde_json::json!({"labels": {"version": "v7"}});
+        let (container, pod) =
+            (serde_json::from_value(container).unwrap(), serde_json::from_value(pod).unwrap());
+        let command = images().resolve("example.com/unknown:1", &container, &pod).entry_point.join(" ");
+        assert!(command.contains("--port 7000") && command.contains("--version v7"), "{command}");
     }
 
     #[test]

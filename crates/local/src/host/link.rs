@@ -136,7 +136,8 @@ mod tests {
         drop(listener);
         let (message, received) = mesh.receive::<FromHost>().unwrap().unwrap();
         assert!(matches!(message, FromHost::Listening));
-        assert_eq!(received.unwrap().local_addr().unwrap(), address);
+        let received = received.unwrap();
+        assert_eq!(received.local_addr().unwrap(), address);
         std::net::TcpStream::connect(address).unwrap();
     }
 

@@ -164,7 +164,8 @@ async fn run(
 fn order(ctx: &PodContext, container: &Container, places: &Places) -> Result<StartSpec> {
     let pod = ctx.pod();
     let runtime = &ctx.runtime;
-    let image = runtime.images.resolve(container.image.as_deref().unwrap_or_default(), container);
+    let image = container.image.as_deref().unwrap_or_default();
+    let image = runtime.images.resolve(image, container, &pod.metadata);
     let mut env = env::build(&pod, container, ctx.ip(), &image.env, runtime.objects.as_ref())?;
     let (argv, stand_in) = command::argv(container, &image, &env, &runtime.dirs);
     if let Some(reason) = stand_in {

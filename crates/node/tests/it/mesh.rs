@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::await_condition;
@@ -26,7 +27,7 @@ pub struct Mesh {
 struct Images;
 
 impl ImageResolver for Images {
-    fn resolve(&self, image: &str, _: &Container) -> ImageCommand {
+    fn resolve(&self, image: &str, _: &Container, _: &ObjectMeta) -> ImageCommand {
         let own = std::env::current_exe().unwrap().to_string_lossy().into_owned();
         ImageCommand {
             entry_point: vec![own, "program".into()],
