@@ -50,6 +50,15 @@ fn todays_manifests_run_with_envoy_as_every_proxy() {
 }
 
 #[test]
+fn todays_manifests_run_with_envoy_without_privileges() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let Some(envoy) = envoy() else { return missing_peer("envoy") };
+    walk_through("istio-1.32-dev", User::Unprivileged, &["--proxy", &format!("envoy={}", envoy.display())]);
+}
+
+#[test]
 fn a_restart_finds_the_resources_where_they_were() {
     if !has_program("kubectl") {
         return missing_peer("kubectl");
@@ -92,6 +101,14 @@ fn walk_through(version: &str, user: User, arguments: &[&str]) {
         (share(&mesh, 20, stars_none) < 20).then_some(()).ok_or_else(|| "still pinned to v1".to_owned())
     });
     round_robin(&mesh);
+    nothing_was_refused(&mesh);
+}
+
+fn nothing_was_refused(mesh: &Mesh) {
+    let log = mesh.kubectl(&["logs", "-n", "istio-system", "deploy/istiod", "--tail=-1"]);
+    assert!(log.contains("proxy connected"), "{log}");
+    let refused: Vec<&str> = log.lines().filter(|line| line.contains("refused configuration")).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
 }
 
 fn deploy(mesh: &Mesh, manifests: &Manifests) {
