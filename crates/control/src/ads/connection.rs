@@ -19,7 +19,7 @@ use crate::view::View;
 
 /// Size of a delta response in octets. With at most two of them in memory for each stream, a push to all proxies
 /// at once stays small.
-const MESSAGE_BYTES: usize = 256 << 10;
+const MESSAGE_BYTES: usize = 64 << 10;
 
 /// A request of either protocol.
 pub(super) trait Discovery: Send {

@@ -35,7 +35,8 @@ impl Warming {
     pub(super) fn wait_until(&mut self, quiet: bool, now: Instant) -> Option<Instant> {
         let until = self.until?;
         if (quiet && self.clusters.is_empty()) || now >= until {
-            self.clusters.clear();
+            // Not needed again for long: a fresh set gives the memory of the largest one back.
+            self.clusters = HashSet::new();
             self.until = None;
         }
         self.until
