@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod memory;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -12,6 +13,8 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Where the system gives huge pages unasked, an idle proxy would occupy several whole ones; refusal costs memory only.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // These run before any thread exists: they change the namespaces and credentials of this process.
     let outcome = match commands::hidden::run(&arguments) {

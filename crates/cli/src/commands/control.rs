@@ -6,10 +6,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::logging;
+use crate::memory;
 
 /// Runs the control plane until it is told to end.
 pub fn run() -> Result<()> {
     logging::start("info");
+    memory::give_back_when_idle();
     let options = ControlOptions::from_environment(|name| std::env::var(name).ok())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

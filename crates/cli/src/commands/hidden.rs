@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use lateen_local::namespaces::{self, verb};
 
+use crate::memory;
+
 /// Runs a hidden verb; `None` if the first argument is not one.
 pub fn run(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     let (first, rest) = arguments.split_first()?;
@@ -13,7 +15,10 @@ pub fn run(arguments: &[OsString]) -> Option<Result<ExitCode>> {
         verb::ENTER => namespaces::enter(rest),
         verb::INIT => namespaces::init(rest),
         lateen_node::launcher::VERB => lateen_node::launcher::main(),
-        verb::DAEMON => lateen_local::daemon::main(rest),
+        verb::DAEMON => {
+            memory::give_back_when_idle();
+            lateen_local::daemon::main(rest)
+        }
         _ => return None,
     };
     Some(outcome.map(|()| ExitCode::SUCCESS))
