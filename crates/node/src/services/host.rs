@@ -21,6 +21,8 @@ use crate::pod::Severity;
 /// First three parts of load balancers' addresses.
 const BALANCERS: [u8; 3] = [127, 77, 0];
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long an address that another program holds is left to it before the next try.
+const LISTEN_RETRY: Duration = Duration::from_secs(2);
 
 /// One port of a service on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct HostListener {
     pub address: SocketAddr,
     /// Why the host does not listen there, if it does not.
     pub error: Option<String>,
+    /// Whether that is because another program listens there, and may stop one day.
+    pub taken: bool,
 }
 
 /// Keeps the host's listeners in step with services.
@@ -49,6 +53,8 @@ pub(crate) struct HostServices {
     ports: Arc<dyn HostPorts>,
     balancers: BTreeMap<(String, String), Ipv4Addr>,
     open: BTreeMap<SocketAddr, (HostListener, Option<JoinHandle<()>>)>,
+    /// Addresses whose failure has been told already.
+    refused: BTreeSet<SocketAddr>,
     report: watch::Sender<Vec<HostListener>>,
 }
 
@@ -62,7 +68,7 @@ impl HostServices {
     ) -> (Self, watch::Receiver<Vec<HostListener>>) {
         let (report, receiver) = watch::channel(Vec::new());
         let (balancers, open) = (BTreeMap::new(), BTreeMap::new());
-        (Self { client, events, catalog, ports, balancers, open, report }, receiver)
+        (Self { client, events, catalog, ports, balancers, open, refused: BTreeSet::new(), report }, receiver)
     }
 
     /// Follows the catalog for as long as the task lives.
@@ -71,8 +77,13 @@ impl HostServices {
         loop {
             changes.mark_unchanged();
             self.update().await;
-            if changes.changed().await.is_err() {
-                return;
+            let taken = self.open.values().any(|(listener, _)| listener.taken);
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() {
+                    return;
+                },
+                // Nothing tells when another program gives an address up.
+                () = tokio::time::sleep(LISTEN_RETRY), if taken => {}
             }
         }
     }
@@ -85,7 +96,7 @@ impl HostServices {
             .flat_map(|s| self.listeners(s).into_iter().map(|l| (l.address, (l, s.clone()))))
             .collect();
         self.open.retain(|address, (listener, task)| {
-            let stays = wanted.get(address).is_some_and(|(w, _)| same_port(w, listener));
+            let stays = !listener.taken && wanted.get(address).is_some_and(|(w, _)| same_port(w, listener));
             if let Some(task) = task.as_ref().filter(|_| !stays) {
                 task.abort();
             }
@@ -99,7 +110,10 @@ impl HostServices {
                 Ok(socket) => Some(tokio::spawn(serve(socket, listener.clone(), self.catalog.clone()))),
                 Err(error) => {
                     listener.error = Some(error.to_string());
-                    self.complain(&service, &listener, &error);
+                    listener.taken = error.kind() == io::ErrorKind::AddrInUse;
+                    if self.refused.insert(address) {
+                        self.complain(&service, &listener, &error);
+                    }
                     None
                 }
             };
@@ -223,6 +237,7 @@ impl HostServices {
                 node_port,
                 address: SocketAddrV4::new(ip, p).into(),
                 error: None,
+                taken: false,
             }));
         }
         listeners
