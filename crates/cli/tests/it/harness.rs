@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Says that a test is skipped because a peer is missing, or fails where peers are required.
@@ -54,6 +55,8 @@ pub enum User {
 
 /// A running mesh; ends with the value.
 pub struct Mesh {
+    /// One mesh at a time: they share the host's ports, and scenarios that measure time share its cores.
+    _turn: MutexGuard<'static, ()>,
     up: Child,
     pub state: PathBuf,
     pub gateway: String,
@@ -71,6 +74,8 @@ impl Mesh {
 
     /// Brings up a mesh on a state directory that may hold an earlier mesh's resources.
     pub fn up_in(user: User, name: &str, state: &Path, arguments: &[&str]) -> Mesh {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut command = lateen(user, state);
         command.args(["up", "--name", name, "--state-dir"]).arg(state.join("mesh")).args(arguments);
         let mut up = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
@@ -85,7 +90,7 @@ impl Mesh {
         let summary = fs::read_to_string(state.join("mesh/summary.json")).unwrap();
         let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
         let gateway = summary["gateway"].as_str().expect("a mesh has an ingress gateway").to_owned();
-        Mesh { up, state: state.to_owned(), gateway }
+        Mesh { _turn: turn, up, state: state.to_owned(), gateway }
     }
 
     /// The kubeconfig's path.
