@@ -25,6 +25,9 @@ use crate::stats::istio::{IstioMetrics, Node as IstioNode};
 use crate::worker::Workers;
 use crate::xds_client::{self, Applier, Dialer};
 
+/// How long the end waits for access logs to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 /// The proxy's command line, for `--help` and errors.
 #[derive(Debug, Parser)]
 #[command(
@@ -190,9 +193,12 @@ impl Server {
         self.quit.notified().await;
     }
 
-    /// Ends the workers at once.
+    /// Ends the workers at once; what they logged is written.
     pub fn stop(&self) {
         self.workers.stop();
+        if !self.context.sinks.sync(LAST_LINES) {
+            tracing::warn!("the last lines of an access log could not be written");
+        }
     }
 
     /// The addresses that a listener is bound to.

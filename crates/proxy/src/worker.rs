@@ -129,7 +129,11 @@ impl Workers {
                 tokio::runtime::Builder::new_current_thread().enable_all().event_interval(61).build()?;
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let worker = Worker::new(index, store);
-                tokio::task::LocalSet::new().block_on(&runtime, run(worker, receiver));
+                let tasks = tokio::task::LocalSet::new();
+                tasks.block_on(&runtime, run(worker, receiver));
+                // Requests that end with their tasks log as well.
+                drop(tasks);
+                crate::access_log::flush();
             })?;
             commands.push(sender);
             threads.push(thread);
@@ -239,6 +243,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             }
         }
     });
+    tokio::task::spawn_local(crate::access_log::flush_regularly());
     if worker.index == 0 {
         tokio::task::spawn_local(crate::upstream::dns::run(worker.store.clone()));
     }

@@ -1,15 +1,16 @@
-//! Access logs: lines are formatted on the worker and written by a thread of their own.
+//! Access logs: lines are formatted on the worker, into its own buffer, and written by a thread of their own.
 
+mod buffer;
 mod filter;
 mod sink;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
+pub(crate) use buffer::{flush, flush_regularly};
 pub use filter::{Comparison, Filter};
-pub use sink::{Sink, Sinks};
+pub use sink::{Counts, Sink, Sinks};
 
 use crate::format::{Format, JsonFormat};
 use crate::request_info::{AccessLog, LogContext};
@@ -31,11 +32,6 @@ pub struct FileLog {
     sink: Arc<Sink>,
 }
 
-thread_local! {
-    /// The worker's line buffer.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(512));
-}
-
 impl FileLog {
     /// A log of lines into a sink.
     pub fn new(line: Line, filter: Option<Filter>, sink: Arc<Sink>) -> Self {
@@ -48,13 +44,9 @@ impl AccessLog for FileLog {
         if self.filter.as_ref().is_some_and(|filter| !filter.passes(context)) {
             return;
         }
-        BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
-            match &self.line {
-                Line::Text(format) => format.render(context, b"-", buffer),
-                Line::Json(format) => format.render(context, buffer),
-            }
-            self.sink.write(buffer);
+        buffer::line(&self.sink, |out| match &self.line {
+            Line::Text(format) => format.render(context, b"-", out),
+            Line::Json(format) => format.render(context, out),
         });
     }
 }

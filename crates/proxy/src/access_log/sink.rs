@@ -1,36 +1,45 @@
-//! Files that logs go to, each written by one thread.
+//! Files that logs go to, each written by one thread that takes batches of lines from a bounded queue.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Bytes that wait to be written before lines are dropped: a slow disk must not stop traffic.
-const LIMIT: usize = 4 << 20;
-/// Longest time that a line waits to be written.
-const FLUSH: Duration = Duration::from_millis(100);
-/// Waiting bytes that wake the writer at once.
-const WAKE: usize = 64 << 10;
+/// Batches that may wait to be written: with the largest batch, 4 MiB.
+const QUEUE: usize = 64;
+/// Between two tries to queue a request for an acknowledgement.
+const RETRY: Duration = Duration::from_millis(2);
 
 /// One file.
 #[derive(Debug)]
 pub struct Sink {
-    shared: Arc<Shared>,
+    queue: SyncSender<Message>,
+    counts: Arc<Counts>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    pending: Mutex<Pending>,
-    wake: Condvar,
-    dropped: AtomicU64,
+/// What the writing thread is told.
+#[derive(Debug)]
+enum Message {
+    /// Write these lines; their number.
+    Lines(Vec<u8>, u64),
+    /// Say when everything before this is written.
+    Sync(SyncSender<()>),
 }
 
+/// What became of lines, and how often the file was written.
 #[derive(Debug, Default)]
-struct Pending {
-    bytes: Vec<u8>,
-    closed: bool,
+pub struct Counts {
+    /// Batches that were queued.
+    pub batches: AtomicU64,
+    /// Batches that were written.
+    pub written: AtomicU64,
+    /// Batches that could not be written.
+    pub failed: AtomicU64,
+    /// Lines lost, because too much waited or the file could not be written.
+    pub dropped: AtomicU64,
 }
 
 impl Sink {
@@ -39,64 +48,73 @@ impl Sink {
     /// # Errors
     /// The thread could not be started.
     pub fn start(target: impl Write + Send + 'static) -> io::Result<Sink> {
-        let shared = Arc::new(Shared::default());
-        let writer = Arc::clone(&shared);
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(target))?;
-        Ok(Sink { shared })
+        let (queue, messages) = sync_channel(QUEUE);
+        let counts = Arc::new(Counts::default());
+        let writer = Arc::clone(&counts);
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || run(&messages, &writer, target))?;
+        Ok(Sink { queue, counts })
     }
 
-    /// Queues a line. It is dropped, and counted, when too much waits already.
-    pub fn write(&self, line: &[u8]) {
-        let mut pending = self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.bytes.len() + line.len() > LIMIT {
-            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+    /// Queues a batch of lines without waiting; gives it back when too much waits already: a slow disk must not stop
+    /// traffic.
+    ///
+    /// # Errors
+    /// The batch, when the queue is full.
+    pub fn queue(&self, batch: Vec<u8>, lines: u64) -> Result<(), Vec<u8>> {
+        match self.queue.try_send(Message::Lines(batch, lines)) {
+            Ok(()) => {
+                self.counts.batches.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(TrySendError::Full(Message::Lines(batch, _))) => Err(batch),
+            Err(_) => {
+                self.lost(lines);
+                Ok(())
+            }
         }
-        let before = pending.bytes.len();
-        pending.bytes.extend_from_slice(line);
-        // The first line wakes a writer that sleeps without a limit, a large batch one that collects.
-        if before == 0 || (before < WAKE && pending.bytes.len() >= WAKE) {
-            self.shared.wake.notify_one();
-        }
     }
 
-    /// Lines that were dropped so far.
-    pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
+    /// Counts lines that are lost.
+    pub fn lost(&self, lines: u64) {
+        self.counts.dropped.fetch_add(lines, Ordering::Relaxed);
     }
-}
 
-impl Drop for Sink {
-    fn drop(&mut self) {
-        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.shared.wake.notify_one();
+    /// What became of lines so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
-}
 
-impl Shared {
-    fn run(&self, mut target: impl Write) {
-        let mut batch = Vec::new();
+    /// Waits until everything queued so far is written, at most until `deadline`; whether it is.
+    fn sync(&self, deadline: Instant) -> bool {
+        let (written, wait) = sync_channel(1);
+        let mut message = Message::Sync(written);
         loop {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            while pending.bytes.is_empty() && !pending.closed {
-                pending = self.wake.wait(pending).unwrap_or_else(PoisonError::into_inner);
+            match self.queue.try_send(message) {
+                Ok(()) => return wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok(),
+                Err(TrySendError::Full(back)) if Instant::now() < deadline => message = back,
+                Err(_) => return false,
             }
-            // Collect for a moment: one system call for many lines.
-            if pending.bytes.len() < WAKE && !pending.closed {
-                (pending, _) = self.wake.wait_timeout(pending, FLUSH).unwrap_or_else(PoisonError::into_inner);
-            }
-            std::mem::swap(&mut batch, &mut pending.bytes);
-            let closed = pending.closed;
-            drop(pending);
+            std::thread::sleep(RETRY);
+        }
+    }
+}
+
+/// Writes batches until the sink is gone.
+fn run(messages: &Receiver<Message>, counts: &Counts, mut target: impl Write) {
+    for message in messages {
+        match message {
             // A log that cannot be written must not end the proxy.
-            if target.write_all(&batch).and_then(|()| target.flush()).is_err() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-            batch.clear();
-            batch.shrink_to(WAKE);
-            if closed {
-                return;
-            }
+            Message::Lines(batch, lines) => match target.write_all(&batch).and_then(|()| target.flush()) {
+                Ok(()) => drop(counts.written.fetch_add(1, Ordering::Relaxed)),
+                Err(_) => {
+                    counts.failed.fetch_add(1, Ordering::Relaxed);
+                    counts.dropped.fetch_add(lines, Ordering::Relaxed);
+                }
+            },
+            // Whoever asked may have given up meanwhile.
+            Message::Sync(written) => drop(written.send(())),
         }
     }
 }
@@ -124,9 +142,19 @@ impl Sinks {
         Ok(sink)
     }
 
-    /// Lines dropped by all sinks.
-    pub fn dropped(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(|sink| sink.dropped()).sum()
+    fn all(&self) -> Vec<Arc<Sink>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Waits until everything queued so far is written, at most for so long; whether it is.
+    pub fn sync(&self, longest: Duration) -> bool {
+        let deadline = Instant::now() + longest;
+        self.all().iter().fold(true, |all, sink| sink.sync(deadline) && all)
+    }
+
+    /// The sum of a counter over all sinks.
+    pub fn sum(&self, of: impl Fn(&Counts) -> &AtomicU64) -> u64 {
+        self.all().iter().map(|sink| of(sink.counts()).load(Ordering::Relaxed)).sum()
     }
 }
 
