@@ -51,6 +51,8 @@ pub enum Source {
 pub enum Failure {
     /// The client closed its connection.
     ClientClosed,
+    /// We closed the client's connection: the time of its filter chain to drain is over.
+    Drained,
     /// The client reset the stream.
     ClientReset,
     /// The client broke the protocol.
@@ -94,7 +96,10 @@ impl Failure {
     /// Where it comes from.
     pub fn source(&self) -> Source {
         match self {
-            Failure::ClientClosed | Failure::ClientReset | Failure::ClientProtocol(_) => Source::Client,
+            Failure::ClientClosed
+            | Failure::Drained
+            | Failure::ClientReset
+            | Failure::ClientProtocol(_) => Source::Client,
             Failure::NoCluster(_) => Source::Config,
             _ => Source::Upstream,
         }
@@ -103,7 +108,7 @@ impl Failure {
     /// The flag of the log.
     pub fn flag(&self) -> ResponseFlags {
         match self {
-            Failure::ClientClosed => ResponseFlags::DC,
+            Failure::ClientClosed | Failure::Drained => ResponseFlags::DC,
             Failure::ClientReset => ResponseFlags::DR,
             Failure::ClientProtocol(_) => ResponseFlags::DPE,
             Failure::NoCluster(_) => ResponseFlags::NC,
@@ -169,7 +174,7 @@ impl Failure {
                 LocalReply::new(408, "downstream duration timeout", flags, "max_duration_timeout")
             }
             Failure::ClientProtocol(error) => client_protocol_reply(error),
-            Failure::ClientClosed | Failure::ClientReset => {
+            Failure::ClientClosed | Failure::Drained | Failure::ClientReset => {
                 LocalReply::new(0, "", flags, "downstream_remote_disconnect")
             }
             _ => {
@@ -198,6 +203,7 @@ impl Failure {
     pub fn late_details(&self) -> &'static str {
         match self {
             Failure::ClientClosed => "downstream_remote_disconnect",
+            Failure::Drained => "downstream_local_disconnect",
             Failure::ClientReset => "http2.remote_reset",
             Failure::ClientProtocol(_) => "http1.codec_error",
             Failure::Timeout => "response_timeout",

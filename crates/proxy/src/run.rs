@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::access_log::Sinks;
 use crate::admin::{self, Dump, LogLevels};
 use crate::bootstrap::{self, BootstrapError, Mode, Options, Plan};
-use crate::config::{Cluster, Listener, Store};
+use crate::config::{Cluster, DrainScope, Listener, Store};
 use crate::convert;
 use crate::stats::ServerStats;
 use crate::stats::istio::{IstioMetrics, Node as IstioNode};
@@ -41,16 +41,26 @@ struct CommandLine {
 }
 
 /// How a server is started beside its bootstrap.
-#[derive(Default)]
 pub struct Settings {
     /// Worker threads; one for each processor by default.
     pub concurrency: Option<usize>,
-    /// How long connections may take to end in a drain.
+    /// How long connections may take to end in a drain; 600 s by default.
     pub drain_time: Duration,
     /// Sockets that were bound elsewhere, by the address of their listener.
     pub handed: Vec<(SocketAddr, TcpListener)>,
     /// Changes the level of the process's log.
     pub log_levels: Option<LogLevels>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            concurrency: None,
+            drain_time: Duration::from_secs(600),
+            handed: Vec::new(),
+            log_levels: None,
+        }
+    }
 }
 
 /// A running proxy.
@@ -89,6 +99,7 @@ impl Server {
     pub async fn start(bootstrap: Bootstrap, settings: Settings) -> anyhow::Result<Arc<Server>> {
         let plan = Plan::read(&bootstrap)?;
         let store = Store::new(settings.concurrency.unwrap_or_else(processors).max(1));
+        store.set_drain_time(settings.drain_time);
         let context = Arc::new(context(&bootstrap, &plan, store.clone()));
         let statics = statics(&bootstrap, &context)?;
         let workers = Arc::new(Workers::start(store.clone(), settings.handed)?);
@@ -155,15 +166,32 @@ impl Server {
         on(&self.stats.live) && !on(&self.stats.draining) && !on(&self.stats.failing)
     }
 
-    /// Closes listeners, or the inbound ones alone; connections end at the next chance.
-    pub fn drain_listeners(&self, inbound_only: bool) {
-        self.store.drain_listeners(inbound_only);
-        if !inbound_only {
-            self.stats.draining.store(true, Ordering::Relaxed);
+    /// Stops listening, at once or when `grace` is over; connections are asked to end in that time. Once begun, a
+    /// graceful drain goes on as it began.
+    pub fn drain_listeners(&self, scope: DrainScope, grace: Option<Grace>) {
+        let Some(grace) = grace else { return stop_listening(&self.store, &self.workers, &self.stats, scope) };
+        if self.stats.graceful.swap(true, Ordering::Relaxed) {
+            return;
         }
-        for error in self.workers.sync_listeners() {
-            tracing::warn!(%error, "while draining");
+        self.store.drain_connections(scope);
+        self.workers.wake_connections();
+        if grace == Grace::ThenStop {
+            let (store, workers) = (self.store.clone(), Arc::downgrade(&self.workers));
+            let (stats, time) = (self.stats.clone(), self.drain_time);
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                if let Some(workers) = workers.upgrade() {
+                    stop_listening(&store, &workers, &stats, scope);
+                }
+            });
         }
+    }
+
+    /// Fails the health check, or passes it again: meanwhile answers close their connections, as Envoy's do.
+    pub fn set_failing(&self, failing: bool) {
+        self.stats.failing.store(failing, Ordering::Relaxed);
+        self.store.set_failing(failing);
+        self.workers.wake_connections();
     }
 
     /// Downstream connections that are open.
@@ -176,7 +204,8 @@ impl Server {
 
     /// Closes everything gracefully: ends when no connection is open, or when `longest` has passed.
     pub async fn drain(&self, longest: Duration) {
-        self.drain_listeners(false);
+        self.store.drain_connections(DrainScope::All);
+        stop_listening(&self.store, &self.workers, &self.stats, DrainScope::All);
         let end = tokio::time::Instant::now() + longest;
         while self.active_connections() > 0 && tokio::time::Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -212,6 +241,25 @@ impl Server {
         self.context.istio.write_prometheus(&mut text);
         crate::stats::write_prometheus(&crate::stats::collect(&self.store, &self.stats), &mut text);
         text
+    }
+}
+
+/// What follows a graceful drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// Listeners stop when the time to drain is over.
+    ThenStop,
+    /// Listeners go on.
+    ThenServe,
+}
+
+fn stop_listening(store: &Store, workers: &Workers, stats: &ServerStats, scope: DrainScope) {
+    store.stop_listeners(scope);
+    if scope == DrainScope::All {
+        stats.draining.store(true, Ordering::Relaxed);
+    }
+    for error in workers.sync_listeners() {
+        tracing::warn!(%error, "while draining");
     }
 }
 

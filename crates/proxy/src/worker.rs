@@ -5,12 +5,14 @@ use crate::listener;
 use crate::upstream::LocalCluster;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -32,8 +34,9 @@ pub struct Worker {
     pub index: usize,
     /// The configuration in force.
     pub store: Arc<Store>,
-    /// Wakes idle connections when chains drain.
-    pub drain: Notify,
+    /// Wakes connections, so that they look whether they are to end.
+    connections: RefCell<HashMap<u64, Waker>>,
+    next_connection: Cell<u64>,
     clusters: RefCell<HashMap<u64, Rc<LocalCluster>>>,
     random: Cell<u64>,
     date: RefCell<(u64, bytes::Bytes)>,
@@ -44,7 +47,8 @@ impl Worker {
         Rc::new(Worker {
             index,
             store,
-            drain: Notify::new(),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
             clusters: RefCell::default(),
             random: Cell::new(rand::random::<u64>() | 1),
             date: RefCell::default(),
@@ -88,8 +92,34 @@ impl Worker {
         date.1.clone()
     }
 
+    /// Has the current task woken whenever connections are to look for their end, until the guard is dropped.
+    pub async fn watch(self: &Rc<Self>) -> Watch {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let id = self.next_connection.get();
+        self.next_connection.set(id + 1);
+        self.connections.borrow_mut().insert(id, waker);
+        Watch { worker: self.clone(), id }
+    }
+
+    fn wake_connections(&self) {
+        self.connections.borrow().values().for_each(Waker::wake_by_ref);
+    }
+
     fn sweep(&self) {
         self.clusters.borrow_mut().retain(|_, cluster| cluster.sweep());
+    }
+}
+
+/// A connection that is woken when it is to look for its end.
+#[derive(Debug)]
+pub struct Watch {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.id);
     }
 }
 
@@ -148,10 +178,8 @@ impl Workers {
         let table = self.store.listeners();
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |name: &Arc<str>, address: &SocketAddr| {
-            !table.draining
-                && table.by_name.get(name).is_some_and(|active| {
-                    active.config.bind_to_port && active.config.addresses.contains(address) && !active.closing
-                })
+            let active = table.by_name.get(name);
+            active.is_some_and(|active| table.serves(active) && active.config.addresses.contains(address))
         };
         bound.retain(|(name, address), _| {
             let keep = wanted(name, address);
@@ -178,6 +206,11 @@ impl Workers {
         }
         self.tell(|| Command::Drain);
         errors
+    }
+
+    /// Lets connections look whether they are to end.
+    pub fn wake_connections(&self) {
+        self.tell(|| Command::Drain);
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
@@ -239,7 +272,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             sweeper.sweep();
             let now_closed = sweeper.store.close_drained();
             if std::mem::replace(&mut closed, now_closed) != now_closed {
-                sweeper.drain.notify_waiters();
+                sweeper.wake_connections();
             }
         }
     });
@@ -259,9 +292,9 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 if let Some(task) = accepting.remove(&(name, address)) {
                     task.abort();
                 }
-                worker.drain.notify_waiters();
+                worker.wake_connections();
             }
-            Command::Drain => worker.drain.notify_waiters(),
+            Command::Drain => worker.wake_connections(),
             Command::Stop => return,
         }
     }

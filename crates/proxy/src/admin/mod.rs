@@ -19,16 +19,16 @@ pub(crate) use logging::directive as log_directive;
 pub(crate) use reply::{Query, Reply};
 
 use ::http::Method;
-use std::sync::atomic::Ordering;
 
-use crate::run::Server;
+use crate::config::DrainScope;
+use crate::run::{Grace, Server};
 
 /// Paths, what they do, and whether they change something (POST only, as Envoy requires).
 const PATHS: &[(&str, &str, bool)] = &[
     ("/certs", "certificates in use", false),
     ("/clusters", "upstream clusters and their endpoints", false),
     ("/config_dump", "the configuration in force", false),
-    ("/drain_listeners", "close listeners; connections end at the next chance", true),
+    ("/drain_listeners", "close listeners; with ?graceful when connections had time to end", true),
     ("/healthcheck/fail", "fail the health check", true),
     ("/healthcheck/ok", "pass the health check again", true),
     ("/help", "this list", false),
@@ -60,16 +60,9 @@ pub(crate) fn answer(server: &Server, method: &Method, path: &str, query: &Query
         "/certs" => info::certs(),
         "/clusters" => clusters::answer(server, query),
         "/config_dump" => config_dump::answer(server, query),
-        "/drain_listeners" => {
-            server.drain_listeners(query.has("inboundonly"));
-            Reply::text(200, "OK\n".to_owned())
-        }
-        "/healthcheck/fail" => {
-            server.stats.failing.store(true, Ordering::Relaxed);
-            Reply::text(200, "OK\n".to_owned())
-        }
-        "/healthcheck/ok" => {
-            server.stats.failing.store(false, Ordering::Relaxed);
+        "/drain_listeners" => drain_listeners(server, query),
+        "/healthcheck/fail" | "/healthcheck/ok" => {
+            server.set_failing(path == "/healthcheck/fail");
             Reply::text(200, "OK\n".to_owned())
         }
         "/listeners" => listeners::answer(server, query),
@@ -87,6 +80,20 @@ pub(crate) fn answer(server: &Server, method: &Method, path: &str, query: &Query
         "/help" => help(),
         _ => Reply::text(200, "OK\n".to_owned()),
     }
+}
+
+/// `?inboundonly`, `?graceful` (connections first, sockets when the time to drain is over) and `?skip_exit` (sockets
+/// stay open), as Envoy's.
+fn drain_listeners(server: &Server, query: &Query) -> Reply {
+    let scope = if query.has("inboundonly") { DrainScope::Inbound } else { DrainScope::All };
+    let grace = match (query.has("graceful"), query.has("skip_exit")) {
+        (false, true) => return Reply::text(400, "skip_exit requires graceful\n".to_owned()),
+        (false, false) => None,
+        (true, false) => Some(Grace::ThenStop),
+        (true, true) => Some(Grace::ThenServe),
+    };
+    server.drain_listeners(scope, grace);
+    Reply::text(200, "OK\n".to_owned())
 }
 
 fn help() -> Reply {

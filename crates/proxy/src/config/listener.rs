@@ -1,5 +1,6 @@
 //! Listeners, filter chains and what leads a connection to one.
 
+use super::drain::DrainFlag;
 use super::http_manager::HttpConnectionManager;
 use super::tcp_proxy::TcpProxy;
 use super::tls::TlsServer;
@@ -7,7 +8,6 @@ use crate::request_info::{AccessLog, NetworkExtension};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// A listener.
@@ -39,6 +39,8 @@ pub struct Listener {
     pub backlog: u32,
     /// Logs of connections that no filter chain takes.
     pub access_logs: Vec<Arc<dyn AccessLog>>,
+    /// While the health check fails, answers close their connections (`drain_type: DEFAULT`).
+    pub drains_when_failing: bool,
 }
 
 impl Listener {
@@ -58,6 +60,7 @@ impl Listener {
             keepalive: None,
             backlog: 4096,
             access_logs: Vec::new(),
+            drains_when_failing: true,
         }
     }
 }
@@ -230,32 +233,6 @@ pub enum Terminal {
     Tcp(Arc<TcpProxy>),
     /// Nothing: the connection is closed.
     Close,
-}
-
-/// Tells connections to end: at the next chance, or now.
-#[derive(Debug, Default)]
-pub struct DrainFlag(AtomicU8);
-
-impl DrainFlag {
-    /// Asks connections to end at the next chance.
-    pub fn set(&self) {
-        self.0.fetch_max(1, Ordering::Release);
-    }
-
-    /// Asks connections to end now.
-    pub fn close(&self) {
-        self.0.fetch_max(2, Ordering::Release);
-    }
-
-    /// Whether connections should end at the next chance.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 0
-    }
-
-    /// Whether connections should end now.
-    pub fn is_closing(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 1
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! protobuf is known here. [`Store`] holds what is in force and swaps its parts.
 
 mod cluster;
+mod drain;
 mod endpoint;
 mod headers;
 mod http_manager;
@@ -15,6 +16,7 @@ mod tcp_proxy;
 mod tls;
 
 pub use cluster::*;
+pub use drain::*;
 pub use endpoint::*;
 pub use headers::*;
 pub use http_manager::*;

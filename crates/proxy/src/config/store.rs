@@ -6,16 +6,16 @@
 //! and the workers' pools. Writers (bootstrap, xDS) are serialized by a mutex that the path never takes.
 
 use super::cluster::{Cluster, ClusterSlot, Discovery};
+use super::drain::{DrainScope, Draining, chains};
 use super::endpoint::{EndpointSet, EndpointSlot};
-use super::listener::{FilterChain, Listener};
+use super::listener::Listener;
 use super::route::VirtualHost;
 use super::route_table::{RouteSlot, RouteTable};
 use crate::upstream::stats::ListenerStats;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// The configuration in force.
@@ -27,16 +27,9 @@ pub struct Store {
     clusters: ArcSwap<ClusterTable>,
     changed: watch::Sender<u64>,
     dns: watch::Sender<u64>,
-    draining: Mutex<Draining>,
-}
-
-/// Filter chains that drain.
-#[derive(Debug)]
-struct Draining {
-    /// How long connections may take to end.
-    time: Duration,
-    chains: Vec<(Instant, Weak<FilterChain>)>,
-    closed: u64,
+    pub(super) draining: Mutex<Draining>,
+    /// Held by whoever changes the table of listeners.
+    changing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -56,8 +49,6 @@ pub struct ActiveListener {
     pub config: Arc<Listener>,
     /// Counters; they outlive updates.
     pub stats: Arc<ListenerStats>,
-    /// It drains: its sockets are closed.
-    pub closing: bool,
 }
 
 /// Listeners in force.
@@ -67,8 +58,8 @@ pub struct ListenerTable {
     pub by_name: BTreeMap<Arc<str>, ActiveListener>,
     /// By each address: where `use_original_dst` hands connections to.
     pub by_address: HashMap<SocketAddr, ActiveListener>,
-    /// Set once listeners drain: bound sockets are closed.
-    pub draining: bool,
+    /// Listeners whose sockets are closed, also those that come later.
+    pub stopped: Option<DrainScope>,
 }
 
 impl Store {
@@ -81,7 +72,8 @@ impl Store {
             clusters: ArcSwap::default(),
             changed: watch::channel(0).0,
             dns: watch::channel(0).0,
-            draining: Mutex::new(Draining { time: Duration::from_secs(600), chains: Vec::new(), closed: 0 }),
+            draining: Mutex::default(),
+            changing: Mutex::default(),
         })
     }
 
@@ -207,6 +199,7 @@ impl Store {
     /// Puts listeners in force and takes others out. Filter chains with the same hash keep their connections; chains
     /// that go are drained.
     pub fn update_listeners(&self, put: Vec<Listener>, remove: &[Arc<str>]) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = ListenerTable::clone(&self.listeners.load());
         for name in remove {
             if let Some(gone) = table.by_name.remove(name) {
@@ -223,10 +216,9 @@ impl Store {
                 self.drain_chains(&old.config, Some(&listener));
             }
             let stats = old.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |old| old.stats);
-            table.by_name.insert(
-                listener.name.clone(),
-                ActiveListener { config: Arc::new(listener), stats, closing: false },
-            );
+            self.prepare_listener(&listener);
+            let active = ActiveListener { config: Arc::new(listener), stats };
+            table.by_name.insert(active.config.name.clone(), active);
         }
         table.by_address = table
             .by_name
@@ -236,49 +228,12 @@ impl Store {
         self.set_listeners(table);
     }
 
-    /// Drains all listeners, or the inbound ones alone: sockets are closed, connections end at the next chance.
-    pub fn drain_listeners(&self, inbound_only: bool) {
+    /// Changes the table of listeners.
+    pub(super) fn change_listeners(&self, change: impl FnOnce(&mut ListenerTable)) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = ListenerTable::clone(&self.listeners.load());
-        for active in table.by_name.values_mut() {
-            if !inbound_only || active.config.direction == super::listener::TrafficDirection::Inbound {
-                self.drain_chains(&active.config, None);
-                active.closing = true;
-            }
-        }
-        table.draining |= !inbound_only;
+        change(&mut table);
         self.set_listeners(table);
-    }
-
-    /// How long connections of chains that drain may take to end; Envoy's `--drain-time-s`, 600 s by default.
-    pub fn set_drain_time(&self, time: Duration) {
-        self.draining.lock().unwrap_or_else(PoisonError::into_inner).time = time;
-    }
-
-    fn drain_chains(&self, old: &Listener, new: Option<&Listener>) {
-        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
-        for chain in chains(old) {
-            let kept = new.is_some_and(|new| chains(new).any(|kept| Arc::ptr_eq(kept, chain)));
-            if !kept && !chain.drain.is_set() {
-                chain.drain.set();
-                draining.chains.push((Instant::now(), Arc::downgrade(chain)));
-            }
-        }
-    }
-
-    /// Tells chains whose time to drain is over to close their connections; the number of chains told so far.
-    pub fn close_drained(&self) -> u64 {
-        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
-        let Draining { time, chains, closed } = &mut *draining;
-        chains.retain(|(since, chain)| {
-            let Some(chain) = chain.upgrade() else { return false };
-            let due = since.elapsed() >= *time;
-            if due {
-                chain.drain.close();
-                *closed += 1;
-            }
-            !due
-        });
-        *closed
     }
 
     fn set_listeners(&self, table: ListenerTable) {
@@ -308,10 +263,6 @@ fn keep_endpoint_state(old: &Arc<EndpointSlot>, new: &Arc<EndpointSlot>) -> Arc<
     old.clone()
 }
 
-fn chains(listener: &Listener) -> impl Iterator<Item = &Arc<FilterChain>> {
-    listener.filter_chains.iter().chain(&listener.default_chain)
-}
-
 /// Takes over chains whose content is the same, so that their connections live on.
 fn reuse_chains(listener: &mut Listener, old: &Listener) {
     for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_chain) {
@@ -323,7 +274,7 @@ fn reuse_chains(listener: &mut Listener, old: &Listener) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::listener::Terminal;
+    use super::super::listener::{FilterChain, Terminal};
     use super::*;
 
     fn listener(hash: u64) -> Listener {

@@ -146,7 +146,6 @@ const IGNORED: &[(&str, &[&str], &str)] = &[
     ("Listener", &["stat_prefix", "stats_matcher"], STATS),
     ("Listener", &["per_connection_buffer_high_watermark_timeout"], BUFFERS),
     ("Listener", &["metadata"], "read by nothing that is supported"),
-    ("Listener", &["drain_type"], "chains drain on updates and removal alike"),
     ("Listener", &["connection_balance_config", "max_connections_to_accept_per_socket_event"], SOCKETS),
     ("Listener", &["reuse_port", "enable_reuse_port", "tcp_fast_open_queue_length", "enable_mptcp"], SOCKETS),
     ("Listener", &["freebind", "socket_options"], SOCKETS),

@@ -41,6 +41,7 @@ pub async fn serve(worker: Rc<Worker>, active: ActiveListener, tcp: TcpStream, p
     if let Some(keepalive) = &active.config.keepalive {
         let _ = crate::upstream::set_keepalive(&socket2::SockRef::from(&tcp), keepalive);
     }
+    let _watch = worker.watch().await;
     if let Ok(local) = tcp.local_addr() {
         let accepted = Accepted {
             worker,

@@ -17,8 +17,10 @@ pub struct ServerStats {
     pub live: AtomicBool,
     /// `/healthcheck/fail` was asked for.
     pub failing: AtomicBool,
-    /// Listeners drain.
+    /// Nothing is listened to any more.
     pub draining: AtomicBool,
+    /// A graceful drain has begun.
+    pub graceful: AtomicBool,
     /// Resources that were put in force and rejected, by type.
     pub xds: [XdsStats; 4],
     /// Listeners created, changed and removed.
@@ -64,6 +66,7 @@ impl Default for ServerStats {
             live: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            graceful: AtomicBool::new(false),
             xds: Default::default(),
             listeners: Changes::default(),
             clusters: Changes::default(),
@@ -80,7 +83,7 @@ impl ServerStats {
         gauge("control_plane.connected_state", self.connected.load(Ordering::Relaxed).into());
         gauge("listener_manager.total_listeners_active", store.listeners().by_name.len() as u64);
         gauge("listener_manager.total_listeners_warming", self.listeners_warming.load(Ordering::Relaxed));
-        gauge("listener_manager.total_listeners_draining", 0);
+        gauge("listener_manager.total_filter_chains_draining", store.draining_chains() as u64);
         gauge("listener_manager.workers_started", 1);
         gauge("cluster_manager.active_clusters", store.clusters().len() as u64);
         gauge("cluster_manager.warming_clusters", self.clusters_warming.load(Ordering::Relaxed));

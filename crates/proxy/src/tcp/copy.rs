@@ -3,11 +3,9 @@
 use crate::config::FilterChain;
 use crate::http::io::Io;
 use crate::timer::LazyTimer;
-use crate::worker::Worker;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -123,7 +121,6 @@ impl Direction {
 
 /// Copies until both directions have ended, or something else ends the session.
 pub async fn copy(
-    worker: &Rc<Worker>,
     chain: &FilterChain,
     mut down: Io,
     mut up: Io,
@@ -135,7 +132,6 @@ pub async fn copy(
     let life = limits.life.map(|life| start + life);
     let mut idle_at = limits.idle.map(|idle| start + idle);
     let mut seen = 0;
-    let mut drained = pin!(worker.drain.notified());
     let ended = poll_fn(|cx| {
         let mut both = true;
         for result in [out.poll(cx, &mut down, &mut up), back.poll(cx, &mut up, &mut down).map_err(turn)] {
@@ -149,11 +145,9 @@ pub async fn copy(
         if both {
             return Poll::Ready(Ended::Both);
         }
-        while drained.as_mut().poll(cx).is_ready() {
-            if chain.drain.is_closing() {
-                return Poll::Ready(Ended::Drained);
-            }
-            drained.set(worker.drain.notified());
+        // Whoever closes the chain wakes its connections.
+        if chain.drain.is_closing() {
+            return Poll::Ready(Ended::Drained);
         }
         loop {
             timer.set([life, idle_at].into_iter().flatten().min());

@@ -75,7 +75,7 @@ async fn session(
         idle: proxy.idle_timeout.filter(|idle| !idle.is_zero()),
         life: proxy.max_connection_duration,
     };
-    let (counts, ended) = copy(worker, chain, io, upstream, limits).await;
+    let (counts, ended) = copy(chain, io, upstream, limits).await;
     info.bytes.received += counts.to_upstream;
     info.bytes.sent += counts.to_downstream;
     info.bytes.upstream_wire_sent = info.bytes.received;

@@ -243,7 +243,7 @@ fn a_drained_listener_says_goaway() {
         let (mut send, connection) = h2::client::handshake(tcp).await.unwrap();
         let ended = tokio::spawn(connection);
         assert_eq!(ask(&mut send, &[], None).await.unwrap().status, 200);
-        proxy.store.drain_listeners(false);
+        proxy.store.drain_listeners(DrainScope::All);
         proxy.workers.sync_listeners();
         drop(send);
         ended.await.unwrap().unwrap();

@@ -1,5 +1,6 @@
 //! The request path over real sockets, with configuration made directly in the runtime model.
 
+mod drain;
 mod faults;
 mod forwarding;
 mod harness;

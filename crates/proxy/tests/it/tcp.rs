@@ -101,7 +101,7 @@ fn sessions_end_when_their_time_to_drain_is_over() {
     while proxy.store.cluster_slot("up").stats.sum(|shard| &shard.upstream_cx_active) == 0 {
         std::thread::yield_now();
     }
-    proxy.store.drain_listeners(false);
+    proxy.store.drain_listeners(DrainScope::All);
     proxy.workers.sync_listeners();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }

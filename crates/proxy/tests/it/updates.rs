@@ -58,7 +58,7 @@ fn a_drained_listener_finishes_its_request_and_closes() {
     let mut busy = Client::new(address);
     assert_eq!(busy.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").header("connection"), None);
     let idle = Client::new(address);
-    proxy.store.drain_listeners(false);
+    proxy.store.drain_listeners(DrainScope::All);
     proxy.workers.sync_listeners();
     drop(idle);
     assert_eq!(busy.rest(), "", "an idle connection is closed");

@@ -38,9 +38,9 @@ pub fn listener(message: &XdsListener, context: &Context) -> Converted<Converted
         name, address, additional_addresses, filter_chains, use_original_dst, default_filter_chain,
         per_connection_buffer_limit_bytes, deprecated_v1, listener_filters, listener_filters_timeout,
         continue_on_listener_filters_timeout, transparent, traffic_direction, access_log, tcp_backlog_size,
-        bind_to_port, tcp_keepalive,
+        bind_to_port, tcp_keepalive, drain_type,
     } ignore_as Listener {
-        stat_prefix, stats_matcher, per_connection_buffer_high_watermark_timeout, metadata, drain_type,
+        stat_prefix, stats_matcher, per_connection_buffer_high_watermark_timeout, metadata,
         connection_balance_config, max_connections_to_accept_per_socket_event, reuse_port, enable_reuse_port,
         tcp_fast_open_queue_length, enable_mptcp, freebind, socket_options, ignore_global_conn_limit,
         bypass_overload_manager,
@@ -87,6 +87,11 @@ pub fn listener(message: &XdsListener, context: &Context) -> Converted<Converted
         keepalive: tcp_keepalive.as_ref().map(values::keepalive),
         backlog: values::u32_or(tcp_backlog_size, 4096),
         access_logs: access_log::read_all(access_log, context, &at.field("access_log"))?,
+        drains_when_failing: match lds::listener::DrainType::try_from(*drain_type) {
+            Ok(lds::listener::DrainType::Default) => true,
+            Ok(lds::listener::DrainType::ModifyOnly) => false,
+            Err(_) => return Err(at.field("drain_type").unsupported(drain_type)),
+        },
     };
     Ok(ConvertedListener { listener, waits_for_routes: gathered.routes })
 }

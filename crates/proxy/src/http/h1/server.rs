@@ -11,14 +11,16 @@ use crate::http::{Headers, ResponseHead};
 use crate::request_info::{Protocol, RequestInfo};
 use crate::timer::LazyTimer;
 use bytes::BytesMut;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Body bytes of an answered request that are read and dropped, so that the connection can go on.
 const DRAIN_LIMIT: u64 = 64 << 10;
+
+/// An idle connection of a chain that drains is closed when it has been idle for so long.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// What came of waiting for a request.
 enum Next {
@@ -37,7 +39,7 @@ pub async fn serve(connection: &Connection, io: Io, prefix: BytesMut) {
     stats.downstream_cx_http1_total.inc();
     let born = Instant::now();
     loop {
-        let parsed = match next(connection, &mut conn, &mut timer, served == 0).await {
+        let parsed = match next(connection, &mut conn, &mut timer).await {
             Next::Request(parsed) => parsed,
             Next::Failed(error) => {
                 refuse(connection, &mut conn, &mut timer, &error).await;
@@ -68,7 +70,7 @@ pub async fn serve(connection: &Connection, io: Io, prefix: BytesMut) {
 }
 
 /// Waits for the next request's head.
-async fn next(connection: &Connection, conn: &mut H1Conn, timer: &mut LazyTimer, first: bool) -> Next {
+async fn next(connection: &Connection, conn: &mut H1Conn, timer: &mut LazyTimer) -> Next {
     let manager = &connection.manager;
     let limits = Limits {
         bytes: (manager.max_request_headers_kb as usize) << 10,
@@ -78,42 +80,34 @@ async fn next(connection: &Connection, conn: &mut H1Conn, timer: &mut LazyTimer,
     let idle = manager.idle_timeout.filter(|idle| !idle.is_zero()).map(|idle| now + idle);
     let head = manager.headers_timeout.or(manager.request_timeout).filter(|limit| !limit.is_zero());
     timer.set(idle);
-    let mut begun = false;
-    loop {
-        if connection.chain.drain.is_set() && !first && conn.is_between_requests() {
-            return Next::Drained;
+    let (mut begun, mut leaving) = (false, None);
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = conn.poll_request(cx, limits) {
+            return Poll::Ready(match result {
+                Ok(Some(parsed)) => Next::Request(Box::new(parsed)),
+                Ok(None) => Next::Closed,
+                Err(error) => Next::Failed(error),
+            });
         }
-        // Registered only while the connection is idle for real: a request that is there already is read at once.
-        let mut drained = pin!(connection.worker.drain.notified());
-        let mut first_poll = true;
-        let woken = poll_fn(|cx| {
-            if let Poll::Ready(result) = conn.poll_request(cx, limits) {
-                return Poll::Ready(Some(match result {
-                    Ok(Some(parsed)) => Next::Request(Box::new(parsed)),
-                    Ok(None) => Next::Closed,
-                    Err(error) => Next::Failed(error),
-                }));
-            }
-            if !begun && !conn.is_between_requests() {
-                begun = true;
-                timer.set(head.map(|limit| Instant::now() + limit).or(idle));
-            }
-            if timer.poll(cx).is_ready() {
-                return Poll::Ready(Some(if begun { Next::Failed(H1Error::Timeout) } else { Next::Idle }));
-            }
-            if std::mem::take(&mut first_poll) || !begun {
-                return drained.as_mut().poll(cx).map(|()| None);
-            }
-            Poll::Pending
+        let drain = &connection.chain.drain;
+        if drain.is_closing() {
+            return Poll::Ready(Next::Drained);
+        }
+        if !begun && !conn.is_between_requests() {
+            (begun, leaving) = (true, None);
+            timer.set(head.map(|limit| Instant::now() + limit).or(idle));
+        } else if !begun && leaving.is_none() && drain.is_draining() {
+            // A client may be about to use a connection that served a moment ago: it hears `close` with its answer.
+            leaving = Some(now + LEAVE);
+            timer.set([idle, leaving].into_iter().flatten().min());
+        }
+        timer.poll(cx).map(|()| match leaving {
+            _ if begun => Next::Failed(H1Error::Timeout),
+            Some(leaving) if Instant::now() >= leaving => Next::Drained,
+            _ => Next::Idle,
         })
-        .await;
-        if let Some(next) = woken {
-            return next;
-        }
-        if connection.chain.drain.is_set() && conn.is_between_requests() {
-            return Next::Drained;
-        }
-    }
+    })
+    .await
 }
 
 /// Serves one request; tells whether the connection can serve another.
@@ -268,10 +262,16 @@ fn failure(error: H1Error) -> Failure {
 
 impl Downstream for H1Down<'_> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Failure>> {
+        if self.connection.chain.drain.is_closing() {
+            return Poll::Ready(Err(Failure::Drained));
+        }
         self.conn.poll_frame(cx).map_err(failure)
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        if self.connection.chain.drain.is_closing() {
+            return Poll::Ready(Failure::Drained);
+        }
         self.conn.poll_closed(cx).map(|()| Failure::ClientClosed)
     }
 

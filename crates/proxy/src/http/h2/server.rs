@@ -13,8 +13,7 @@ use crate::timer::LazyTimer;
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
@@ -51,15 +50,19 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
     let manager = &connection.manager;
     let (active, mut timer) = (Rc::new(Cell::new(0usize)), LazyTimer::default());
     let idle = manager.idle_timeout.filter(|idle| !idle.is_zero());
-    let mut closing = false;
+    let drain = &connection.chain.drain;
+    // A connection that has not served yet may serve once: a new one would meet the same chain.
+    let (mut closing, mut served) = (false, false);
     loop {
         timer.set(idle.map(|idle| Instant::now() + idle));
-        let mut drained = pin!(connection.worker.drain.notified());
         let event = poll_fn(|cx| {
             if let Poll::Ready(stream) = http2.poll_accept(cx) {
                 return Poll::Ready(Event::Stream(stream.map(|stream| stream.map(Box::new))));
             }
-            if !closing && drained.as_mut().poll(cx).is_ready() {
+            if drain.is_closing() {
+                return Poll::Ready(Event::Close);
+            }
+            if !closing && served && drain.is_set() {
                 return Poll::Ready(Event::Drain);
             }
             timer.poll(cx).map(|()| Event::Idle)
@@ -69,6 +72,7 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
             Event::Stream(Some(Ok(stream))) => {
                 let (request, respond) = *stream;
                 connection.stats().downstream_rq_http2_total.inc();
+                served = true;
                 spawn(connection, &active, request, respond);
             }
             Event::Stream(Some(Err(error))) => {
@@ -78,7 +82,8 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
                 return;
             }
             Event::Stream(None) => return,
-            Event::Drain if connection.chain.drain.is_set() => {
+            Event::Close => return,
+            Event::Drain => {
                 connection.stats().downstream_cx_drain_close.inc();
                 closing = true;
                 http2.graceful_shutdown();
@@ -88,7 +93,7 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
                 closing = true;
                 http2.graceful_shutdown();
             }
-            Event::Drain | Event::Idle => {}
+            Event::Idle => {}
         }
     }
 }
@@ -98,6 +103,7 @@ type Stream = (http::Request<h2::RecvStream>, SendResponse<Bytes>);
 enum Event {
     Stream(Option<Result<Box<Stream>, h2::Error>>),
     Drain,
+    Close,
     Idle,
 }
 
@@ -124,7 +130,7 @@ fn spawn(
             head.headers.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
         let incoming =
             Incoming { head, body, upgrade: None, expect_continue, wire_len, protocol: Protocol::Http2 };
-        let mut down = H2Down { recv, respond, send: None, failed: None };
+        let mut down = H2Down { connection: connection.clone(), recv, respond, send: None, failed: None };
         serve_stream(&connection, incoming, &mut down).await;
         active.set(active.get() - 1);
     });
@@ -151,19 +157,26 @@ async fn serve_stream(connection: &Connection, incoming: Incoming, down: &mut H2
 
 /// The client's side of one HTTP/2 request.
 struct H2Down {
+    connection: Rc<Connection>,
     recv: RecvHalf,
     respond: SendResponse<Bytes>,
     send: Option<SendHalf>,
     failed: Option<h2::Error>,
 }
 
-fn failure(error: &h2::Error) -> Failure {
-    if error.is_io() || error.is_go_away() { Failure::ClientClosed } else { Failure::ClientReset }
+impl H2Down {
+    fn failure(&self, error: &h2::Error) -> Failure {
+        match error.is_io() || error.is_go_away() {
+            true if self.connection.chain.drain.is_closing() => Failure::Drained,
+            true => Failure::ClientClosed,
+            false => Failure::ClientReset,
+        }
+    }
 }
 
 impl Downstream for H2Down {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Failure>> {
-        self.recv.poll_frame(cx).map_err(|error| failure(&error))
+        self.recv.poll_frame(cx).map_err(|error| self.failure(&error))
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
@@ -174,7 +187,7 @@ impl Downstream for H2Down {
         match reset {
             // A peer that has read all it wants says so with NO_ERROR.
             Poll::Ready(Ok(_)) => Poll::Ready(Failure::ClientReset),
-            Poll::Ready(Err(error)) => Poll::Ready(failure(&error)),
+            Poll::Ready(Err(error)) => Poll::Ready(self.failure(&error)),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -201,10 +214,10 @@ impl Downstream for H2Down {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         if let Some(error) = &self.failed {
-            return Poll::Ready(Err(failure(error)));
+            return Poll::Ready(Err(self.failure(error)));
         }
         match &mut self.send {
-            Some(send) => send.poll_flush(cx).map_err(|error| failure(&error)),
+            Some(send) => send.poll_flush(cx).map_err(|error| self.failure(&error)),
             None => Poll::Ready(Ok(())),
         }
     }
