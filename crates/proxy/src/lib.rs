@@ -18,7 +18,7 @@ pub mod run;
 pub mod stats;
 mod tcp;
 mod timer;
-mod tls_info;
+pub mod tls_info;
 pub mod upstream;
 pub mod worker;
 mod xds_client;

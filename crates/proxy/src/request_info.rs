@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use crate::tls_info::{CertificateInfo, TlsInfo};
+
 /// Envoy's response flags as a set of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseFlags(u32);
@@ -141,29 +143,6 @@ impl Protocol {
             Protocol::Http2 => "HTTP/2",
         }
     }
-}
-
-/// What mutual TLS told about a peer.
-#[derive(Clone, Debug, Default)]
-pub struct TlsInfo {
-    /// TLS version (`TLSv1.3`).
-    pub version: &'static str,
-    /// Cipher suite in OpenSSL's or IANA's spelling.
-    pub cipher: String,
-    /// The ALPN protocol that was agreed.
-    pub alpn: Option<String>,
-    /// URI subject alternative names of the peer's certificate (SPIFFE identity first).
-    pub peer_uri_sans: Vec<String>,
-    /// DNS subject alternative names of the peer's certificate.
-    pub peer_dns_sans: Vec<String>,
-    /// Subject of the peer's certificate.
-    pub peer_subject: Option<String>,
-    /// URI subject alternative names of our own certificate.
-    pub local_uri_sans: Vec<String>,
-    /// SHA-256 of the peer's certificate, in hexadecimal.
-    pub peer_hash: Option<String>,
-    /// The peer's certificate in DER, leaf first.
-    pub peer_certificates: Vec<Vec<u8>>,
 }
 
 /// What is known about a downstream connection; shared by its requests.

@@ -8,14 +8,12 @@ use std::sync::Arc;
 pub struct TlsServer {
     /// The library's configuration.
     pub config: ArcSwapOption<rustls::ServerConfig>,
-    /// Our own identity, for logs and metrics.
-    pub local_uri_sans: Vec<String>,
 }
 
 impl TlsServer {
     /// A context with a ready configuration.
     pub fn new(config: rustls::ServerConfig) -> Self {
-        TlsServer { config: ArcSwapOption::from_pointee(config), local_uri_sans: Vec::new() }
+        TlsServer { config: ArcSwapOption::from_pointee(config) }
     }
 }
 
@@ -43,6 +41,6 @@ impl TlsClient {
 
 impl From<Arc<rustls::ServerConfig>> for TlsServer {
     fn from(config: Arc<rustls::ServerConfig>) -> Self {
-        TlsServer { config: ArcSwapOption::new(Some(config)), local_uri_sans: Vec::new() }
+        TlsServer { config: ArcSwapOption::new(Some(config)) }
     }
 }

@@ -234,11 +234,11 @@ fn write_tls(field: Tls, tls: &TlsInfo, out: &mut Vec<u8>) -> bool {
     };
     let text = match field {
         Tls::Version => tls.version,
-        Tls::Cipher => &tls.cipher,
-        Tls::PeerSubject => tls.peer_subject.as_deref().unwrap_or(""),
-        Tls::PeerUriSan => return joined(&tls.peer_uri_sans, out),
-        Tls::PeerDnsSan => return joined(&tls.peer_dns_sans, out),
-        Tls::LocalUriSan => return joined(&tls.local_uri_sans, out),
+        Tls::Cipher => tls.cipher,
+        Tls::PeerSubject => tls.peer_subject().unwrap_or(""),
+        Tls::PeerUriSan => return joined(tls.peer_uri_sans(), out),
+        Tls::PeerDnsSan => return joined(tls.peer_dns_sans(), out),
+        Tls::LocalUriSan => return joined(tls.local_uri_sans(), out),
     };
     out.extend_from_slice(text.as_bytes());
     !text.is_empty()

@@ -1,24 +1,56 @@
 //! The element of `x-forwarded-client-cert` that tells of a client's certificate (Envoy's XFCC).
 
-use crate::config::CertFields;
-use crate::request_info::TlsInfo;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
-/// `By=...;Hash=...;Subject="...";URI=...` with the fields that are wanted. The hash is the certificate's SHA-256.
+use crate::config::CertFields;
+use crate::request_info::{CertificateInfo, TlsInfo};
+
+/// `By=...;Hash=...;Subject="...";URI=...` with the fields that are wanted, in Envoy's order. The hash is the
+/// certificate's SHA-256. Nothing without a certificate.
 pub fn element(fields: CertFields, tls: &TlsInfo) -> Vec<u8> {
-    let mut parts = Vec::new();
-    parts.extend(tls.local_uri_sans.iter().map(|uri| format!("By={uri}")));
-    if let Some(hash) = &tls.peer_hash {
-        parts.push(format!("Hash={hash}"));
+    let Some(peer) = &tls.peer else { return Vec::new() };
+    let mut parts: Vec<String> = tls.local_uri_sans().iter().map(|uri| format!("By={uri}")).collect();
+    parts.push(format!("Hash={}", peer.sha256));
+    if fields.cert {
+        parts.push(format!("Cert=\"{}\"", url_encoded_pem(peer, 1)));
     }
-    if let (true, Some(subject)) = (fields.subject, &tls.peer_subject) {
-        parts.push(format!("Subject=\"{}\"", subject.replace('"', "\\\"")));
+    if fields.chain {
+        parts.push(format!("Chain=\"{}\"", url_encoded_pem(peer, usize::MAX)));
+    }
+    if fields.subject {
+        parts.push(format!("Subject=\"{}\"", peer.subject.replace('\\', "\\\\").replace('"', "\\\"")));
     }
     if fields.uri {
-        let uri = tls.peer_uri_sans.first().map_or("", String::as_str);
-        parts.push(format!("URI={uri}"));
+        if peer.uri_sans.is_empty() {
+            parts.push("URI=".to_owned());
+        }
+        parts.extend(peer.uri_sans.iter().map(|uri| format!("URI={uri}")));
     }
     if fields.dns {
-        parts.extend(tls.peer_dns_sans.iter().map(|name| format!("DNS={name}")));
+        parts.extend(peer.dns_sans.iter().map(|name| format!("DNS={name}")));
     }
     parts.join(";").into_bytes()
+}
+
+/// The first certificates of the chain as PEM, percent-encoded.
+pub fn url_encoded_pem(peer: &CertificateInfo, count: usize) -> String {
+    let mut out = String::new();
+    for certificate in peer.chain.iter().take(count) {
+        out.push_str("-----BEGIN%20CERTIFICATE-----%0A");
+        let text = STANDARD.encode(certificate);
+        for line in text.as_bytes().chunks(64) {
+            for byte in line {
+                match byte {
+                    b'+' => out.push_str("%2B"),
+                    b'/' => out.push_str("%2F"),
+                    b'=' => out.push_str("%3D"),
+                    other => out.push(char::from(*other)),
+                }
+            }
+            out.push_str("%0A");
+        }
+        out.push_str("-----END%20CERTIFICATE-----%0A");
+    }
+    out
 }

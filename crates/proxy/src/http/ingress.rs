@@ -202,7 +202,7 @@ fn request_id(manager: &HttpConnectionManager, head: &mut RequestHead, external:
 }
 
 fn client_cert(manager: &HttpConnectionManager, head: &mut RequestHead, connection: &Connection) {
-    let mutual = connection.info.tls.as_ref().filter(|tls| !tls.peer_certificates.is_empty());
+    let mutual = connection.info.tls.as_ref().filter(|tls| tls.peer.is_some());
     match (&manager.client_cert, mutual) {
         (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {}
         (ForwardClientCert::AppendForward(fields), Some(tls)) => {

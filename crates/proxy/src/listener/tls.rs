@@ -24,7 +24,6 @@ pub async fn accept(
         Some(limit) => tokio::time::timeout(limit, handshake).await.map_err(io::Error::from)??,
         None => handshake.await?,
     };
-    let mut info = crate::tls_info::of(stream.get_ref().1);
-    info.local_uri_sans = server.local_uri_sans.clone();
+    let info = crate::tls_info::of(stream.get_ref().1, true);
     Ok((stream, info))
 }

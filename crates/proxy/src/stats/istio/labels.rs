@@ -99,8 +99,8 @@ fn principals<'a>(context: &LogContext<'a>, reporter: Reporter) -> (&'a str, &'a
         Reporter::Destination => context.info.connection.tls.as_deref(),
     };
     let Some(tls) = tls else { return (UNKNOWN, UNKNOWN) };
-    let peer = tls.peer_uri_sans.first().map_or(UNKNOWN, String::as_str);
-    let own = tls.local_uri_sans.first().map_or(UNKNOWN, String::as_str);
+    let peer = tls.peer_uri_sans().first().map_or(UNKNOWN, String::as_str);
+    let own = tls.local_uri_sans().first().map_or(UNKNOWN, String::as_str);
     match reporter {
         Reporter::Source => (own, peer),
         Reporter::Destination => (peer, own),
@@ -112,8 +112,7 @@ fn security_policy(context: &LogContext<'_>, reporter: Reporter) -> &'static str
     match reporter {
         Reporter::Source => UNKNOWN,
         Reporter::Destination => {
-            let mutual =
-                context.info.connection.tls.as_ref().is_some_and(|tls| !tls.peer_uri_sans.is_empty());
+            let mutual = context.info.connection.tls.as_ref().is_some_and(|tls| tls.is_mutual());
             if mutual { "mutual_tls" } else { "none" }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::labels::{self, Reporter};
 use super::registry::{HttpSeries, Registry, TcpSeries};
 use crate::config::Cluster;
-use crate::request_info::{AccessLog, LogContext, PeerMetadata, TlsInfo};
+use crate::request_info::{AccessLog, CertificateInfo, LogContext, PeerMetadata, TlsInfo};
 
 /// Combinations that a worker remembers; beyond that it starts anew.
 const REMEMBERED: usize = 4096;
@@ -19,7 +19,8 @@ struct Key {
     registry: usize,
     cluster: usize,
     peer: usize,
-    tls: usize,
+    mutual: bool,
+    certificates: [usize; 2],
     reporter: Reporter,
     code: u16,
     grpc: bool,
@@ -34,7 +35,7 @@ struct Pins {
     _registry: Arc<Registry>,
     _cluster: Option<Arc<Cluster>>,
     _peer: Option<Arc<PeerMetadata>>,
-    _tls: Option<Arc<TlsInfo>>,
+    _certificates: [Option<Arc<CertificateInfo>>; 2],
 }
 
 type Table<S> = RefCell<HashMap<Key, (Arc<S>, Pins)>>;
@@ -60,6 +61,11 @@ fn peer<'a>(
     }
 }
 
+/// The peer's certificate and our own: sessions with the same ones share their series.
+fn certificates(tls: Option<&TlsInfo>) -> [Option<&Arc<CertificateInfo>>; 2] {
+    tls.map_or([None, None], |tls| [tls.peer.as_ref(), tls.local.as_ref()])
+}
+
 impl Pins {
     fn new(context: &LogContext<'_>, reporter: Reporter, registry: &Arc<Registry>) -> Pins {
         let (peer, tls) = peer(context, reporter);
@@ -67,7 +73,7 @@ impl Pins {
             _registry: registry.clone(),
             _cluster: context.info.upstream.cluster.clone(),
             _peer: peer.clone(),
-            _tls: tls.clone(),
+            _certificates: certificates(tls.as_deref()).map(|info| info.cloned()),
         }
     }
 }
@@ -90,7 +96,8 @@ impl Key {
             registry: Arc::as_ptr(registry) as usize,
             cluster: address(cluster),
             peer: address(peer.as_ref()),
-            tls: address(tls.as_ref()),
+            mutual: tls.as_ref().is_some_and(|tls| tls.is_mutual()),
+            certificates: certificates(tls.as_deref()).map(address),
             reporter,
             code: info.code,
             grpc: info.grpc,
