@@ -70,7 +70,7 @@ pub struct Up {
     /// Which mesh.
     #[command(flatten)]
     pub instance: Instance,
-    /// Application to deploy once the mesh is up: bookinfo.
+    /// Application to deploy once the mesh is up: bookinfo or voting.
     #[arg(long, value_name = "NAME")]
     pub demo: Option<String>,
     /// Where to write the kubeconfig [default: in the state directory]

@@ -1,5 +1,7 @@
 //! Which application stands for which image.
 
+use crate::mysql_server::Tables;
+
 /// A command of `lateen demo` that stands for an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemoCommand {
@@ -28,6 +30,14 @@ pub fn resolve(image: &str) -> Option<DemoCommand> {
     if let Some(version) = base.strip_prefix("examples-helloworld-") {
         return Some(DemoCommand::new(&["helloworld", "--version", version]));
     }
+    if owner.ends_with("samples/voting") {
+        let version = tag(image).unwrap_or("1.0");
+        return match base {
+            "app" => Some(DemoCommand::new(&["voting-app", "--version", version])),
+            "analytics" => Some(DemoCommand::new(&["voting-analytics", "--version", version])),
+            _ => None,
+        };
+    }
     match (owner.rsplit('/').next().unwrap_or_default(), base) {
         ("mccutchen", "go-httpbin") => {
             Some(DemoCommand::new(&["httpbin", "--style", "go", "--port", "8080"]))
@@ -44,6 +54,52 @@ pub fn resolve(image: &str) -> Option<DemoCommand> {
 fn bookinfo(service: &str, version: &str) -> Option<DemoCommand> {
     let known = matches!(service, "productpage" | "details" | "reviews" | "ratings");
     (known && version.starts_with('v')).then(|| DemoCommand::new(&[service, "--version", version]))
+}
+
+/// A database server of the host that an image means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseServer {
+    /// Redis.
+    Redis,
+    /// MySQL or MariaDB, with tables that the image brings along.
+    Mysql(Option<Tables>),
+}
+
+/// The database server that an image means.
+pub fn database_server(image: &str) -> Option<DatabaseServer> {
+    let name = name(image);
+    let (owner, base) = name.rsplit_once('/').unwrap_or(("", name));
+    match base {
+        "redis" => Some(DatabaseServer::Redis),
+        "mysql" | "mariadb" => Some(DatabaseServer::Mysql(None)),
+        "examples-bookinfo-mysqldb" => Some(DatabaseServer::Mysql(Some(Tables::Bookinfo))),
+        "storage" if owner.ends_with("samples/voting") => match tag(image) {
+            Some(version) if version.starts_with('2') => Some(DatabaseServer::Mysql(Some(Tables::Voting))),
+            _ => Some(DatabaseServer::Redis),
+        },
+        _ => None,
+    }
+}
+
+impl DemoCommand {
+    /// Becomes the host's MariaDB, which is at `server`.
+    pub fn mysql_server(server: &str, tables: Option<Tables>) -> Self {
+        let mut command = Self::new(&["mysql-server", "--server", server]);
+        match tables {
+            Some(Tables::Voting) => command.args.extend(["--tables".to_owned(), "voting".to_owned()]),
+            Some(Tables::Bookinfo) => command.args.extend(["--tables".to_owned(), "bookinfo".to_owned()]),
+            None => {}
+        }
+        // What the container has for arguments follows.
+        command.args.push("--".to_owned());
+        command
+    }
+}
+
+/// The image's tag.
+fn tag(image: &str) -> Option<&str> {
+    let image = image.split('@').next().unwrap_or(image);
+    image.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/'))
 }
 
 /// The image's name without registry host, tag and digest.
@@ -109,6 +165,19 @@ mod tests {
         assert_eq!(args("docker.io/citizenstig/httpbin").as_deref(), Some("httpbin --port 8000"));
         assert_eq!(args("docker.io/curlimages/curl:8.16.0").as_deref(), Some("curl"));
         assert_eq!(args("pstauffer/curl").as_deref(), Some("curl"));
+    }
+
+    #[test]
+    fn the_voting_images_are_known_in_their_versions() {
+        let voting = |name: &str| format!("mcr.microsoft.com/aks/samples/voting/{name}");
+        assert_eq!(args(&voting("app:2.0")).as_deref(), Some("voting-app --version 2.0"));
+        assert_eq!(args(&voting("analytics:1.1")).as_deref(), Some("voting-analytics --version 1.1"));
+        assert_eq!(database_server(&voting("storage:1.0")), Some(DatabaseServer::Redis));
+        let mysql = Some(DatabaseServer::Mysql(Some(Tables::Voting)));
+        assert_eq!(database_server(&voting("storage:2.0")), mysql);
+        assert_eq!(database_server("docker.io/library/mysql:5.6"), Some(DatabaseServer::Mysql(None)));
+        assert_eq!(database_server("redis:4.0.10"), Some(DatabaseServer::Redis));
+        assert_eq!(database_server("acme/storage:2.0"), None);
     }
 
     #[test]

@@ -6,13 +6,17 @@
 pub mod bookinfo;
 pub mod client;
 pub mod curl;
+pub mod database;
 pub mod echo;
 pub mod forward;
 pub mod helloworld;
+mod html;
 pub mod httpbin;
 pub mod images;
+pub mod mysql_server;
 pub mod server;
 pub mod sleep;
+pub mod voting;
 
 use std::process::ExitCode;
 
@@ -41,6 +45,12 @@ pub enum App {
     Ratings(Service),
     /// Says hello with its version and its pod's name
     Helloworld(Service),
+    /// The voting application's page
+    VotingApp(Service),
+    /// The voting application's counting of votes
+    VotingAnalytics(Service),
+    /// Prepares a data directory and becomes the host's MariaDB
+    MysqlServer(mysql_server::MysqlServer),
     /// Answers about the request that it got
     Httpbin(httpbin::Httpbin),
     /// Stands in for an image that cannot be run: answers on its ports with all that it knows of itself
@@ -91,10 +101,24 @@ pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
         App::Helloworld(service) => {
             server::serve(helloworld::router(&service.version), service.port.unwrap_or(5000)).await?;
         }
+        App::VotingApp(service) => {
+            let app = voting::app::App::from_env(&service.version)?;
+            server::serve(voting::app::router(app), voting_port(&service)).await?;
+        }
+        App::VotingAnalytics(service) => {
+            let analytics = voting::analytics::Analytics::from_env(&service.version)?;
+            server::serve(voting::analytics::router(analytics), voting_port(&service)).await?;
+        }
+        App::MysqlServer(wanted) => match mysql_server::run(&wanted)? {},
         App::Httpbin(httpbin) => server::serve(httpbin::router(httpbin.style), httpbin.port).await?,
         App::Echo(echo) => echo::run(echo).await?,
         App::Sleep(sleep) => return Ok(sleep::run(&sleep).await),
         App::Curl(curl) => return Ok(curl::run(&curl).await),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The port of the voting application's services: as told, or as the sample's variable `PORT` says.
+fn voting_port(service: &Service) -> u16 {
+    service.port.or_else(|| server::env("PORT")?.parse().ok()).unwrap_or(8080)
 }

@@ -1,21 +1,50 @@
 //! The manifests that `up` applies: the mesh's own system and the demos.
 
 use anyhow::{Context, Result};
+use kube::ResourceExt;
 use kube::core::DynamicObject;
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 const SYSTEM: [(&str, &str); 2] = [
     ("istiod.yaml", include_str!("../manifests/istiod.yaml")),
     ("gateways.yaml", include_str!("../manifests/gateways.yaml")),
 ];
 
-/// The demos by name, each with its manifests in order.
-const DEMOS: [(&str, &[(&str, &str)]); 1] = [(
-    "bookinfo",
-    &[
-        ("bookinfo.yaml", include_str!("../../../samples/bookinfo/bookinfo.yaml")),
-        ("gateway.yaml", include_str!("../../../samples/bookinfo/gateway.yaml")),
-    ],
-)];
+/// A demo: its namespace, which is injected, and its manifests in order.
+struct DemoFiles {
+    name: &'static str,
+    namespace: &'static str,
+    files: &'static [(&'static str, &'static str)],
+}
+
+const DEMOS: [DemoFiles; 2] = [
+    DemoFiles {
+        name: "bookinfo",
+        namespace: "default",
+        files: &[
+            ("bookinfo.yaml", include_str!("../../../samples/bookinfo/bookinfo.yaml")),
+            ("gateway.yaml", include_str!("../../../samples/bookinfo/gateway.yaml")),
+        ],
+    },
+    DemoFiles {
+        name: "voting",
+        namespace: "voting",
+        files: &[
+            ("step-1-app.yaml", include_str!("../../../samples/voting/step-1-app.yaml")),
+            ("step-1-gateway.yaml", include_str!("../../../samples/voting/step-1-gateway.yaml")),
+        ],
+    },
+];
+
+/// A demo's objects.
+#[derive(Debug)]
+pub struct DemoManifests {
+    /// The namespace that they are in.
+    pub namespace: &'static str,
+    /// All of them, in order.
+    pub objects: Vec<DynamicObject>,
+}
 
 /// What is filled into the system's manifests.
 #[derive(Debug)]
@@ -50,17 +79,23 @@ pub fn system(settings: &Settings<'_>) -> Result<Vec<DynamicObject>> {
 }
 
 /// The objects of a demo; the error names the demos that there are.
-pub fn demo(name: &str) -> Result<Vec<DynamicObject>> {
-    let names: Vec<_> = DEMOS.iter().map(|(name, _)| *name).collect();
-    let (_, files) = DEMOS
+pub fn demo(name: &str) -> Result<DemoManifests> {
+    let names: Vec<_> = DEMOS.iter().map(|demo| demo.name).collect();
+    let demo = DEMOS
         .iter()
-        .find(|(known, _)| *known == name)
+        .find(|demo| demo.name == name)
         .with_context(|| format!("there is no demo {name:?}; there is: {}", names.join(", ")))?;
     let mut objects = Vec::new();
-    for (file, text) in *files {
+    for (file, text) in demo.files {
         objects.extend(parse(file, text)?);
     }
-    Ok(objects)
+    for object in &mut objects {
+        object.metadata.namespace = Some(demo.namespace.to_owned());
+        // As if by `kubectl apply`, which goes on from here in the tutorials.
+        let applied = serde_json::to_string(object)?;
+        object.annotations_mut().insert(LAST_APPLIED.to_owned(), applied);
+    }
+    Ok(DemoManifests { namespace: demo.namespace, objects })
 }
 
 fn parse(name: &str, text: &str) -> Result<Vec<DynamicObject>> {
@@ -96,7 +131,14 @@ mod tests {
 
     #[test]
     fn an_unknown_demo_is_answered_with_those_that_exist() {
-        assert_eq!(demo("bookinfo").unwrap().len(), 16);
+        assert_eq!(demo("bookinfo").unwrap().objects.len(), 16);
         assert!(demo("nope").unwrap_err().to_string().contains("bookinfo"));
+    }
+
+    #[test]
+    fn a_demo_lies_in_its_namespace() {
+        let voting = demo("voting").unwrap();
+        assert_eq!(voting.objects.len(), 8);
+        assert!(voting.objects.iter().all(|object| object.metadata.namespace.as_deref() == Some("voting")));
     }
 }

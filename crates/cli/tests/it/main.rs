@@ -5,3 +5,4 @@ mod bookinfo;
 mod command_line;
 mod harness;
 mod static_bootstrap;
+mod voting;

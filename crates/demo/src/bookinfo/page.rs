@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::html::escape;
+
 /// The style sheet.
 pub const STYLE: &str = include_str!("style.css");
 /// The picture of a book.
@@ -19,22 +21,6 @@ pub fn product() -> Value {
             one of <b>William Shakespeare's</b> first plays and his shortest. Two pairs of twins, parted at birth, come \
             to the same town, and nobody knows any longer whom they are talking to.",
     })
-}
-
-/// Text made safe for HTML, in elements and in quoted attributes.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// A value of JSON as text for HTML.

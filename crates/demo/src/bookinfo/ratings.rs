@@ -1,4 +1,4 @@
-//! The ratings of a book, in memory.
+//! The ratings of a book: in memory, or in a database from version 2 on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +11,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
 use super::product_id;
+use crate::database::{Address, mongo, mysql};
 use crate::server::{self, env};
 
 /// How many products ratings are kept of; what is posted beyond is refused.
@@ -76,13 +76,7 @@ async fn write(State(ratings): State<Arc<Ratings>>, Path(id): Path<String>, body
 async fn read(State(ratings): State<Arc<Ratings>>, Path(id): Path<String>) -> Response {
     let Some(id) = product_id(&id) else { return bad_request("please provide numeric product ID") };
     match ratings.version.as_str() {
-        "v2" => {
-            if let Err(error) = reach_database().await {
-                println!("the ratings database is not reached: {error:#}");
-                let message = json!({"error": "could not connect to ratings database"});
-                return server::json(StatusCode::INTERNAL_SERVER_ERROR, &message);
-            }
-        }
+        version if version.starts_with("v2") => return stored(id).await,
         "v-faulty" if rand::random() => {
             return server::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "Service unavailable"}));
         }
@@ -103,19 +97,43 @@ async fn read(State(ratings): State<Arc<Ratings>>, Path(id): Path<String>) -> Re
     server::json(StatusCode::OK, &json!({"id": id, "ratings": values}))
 }
 
-/// Version 2 depends on a database: it must be reachable. This application speaks no database's protocol, so the
-/// ratings themselves are always those that the sample's databases begin with.
-async fn reach_database() -> anyhow::Result<()> {
-    let address = if env("DB_TYPE").as_deref() == Some("mysql") {
-        let host = env("MYSQL_DB_HOST").unwrap_or_else(|| "mysqldb".to_owned());
-        format!("{host}:{}", env("MYSQL_DB_PORT").unwrap_or_else(|| "3306".to_owned()))
+/// Version 2 keeps ratings in a database: the first two that it has are the reviewers'.
+async fn stored(id: u64) -> Response {
+    match from_database().await {
+        Ok([first, second]) => {
+            let ratings = json!({"Reviewer1": first, "Reviewer2": second});
+            server::json(StatusCode::OK, &json!({"id": id, "ratings": ratings}))
+        }
+        Err(error) => {
+            println!("the ratings cannot be read: {error:#}");
+            let message = json!({"error": "could not connect to ratings database"});
+            server::json(StatusCode::INTERNAL_SERVER_ERROR, &message)
+        }
+    }
+}
+
+/// Ratings from MySQL where `DB_TYPE` says so, else from MongoDB. A rating that is not there is 0, as in the sample.
+async fn from_database() -> anyhow::Result<[i64; 2]> {
+    let mut ratings = [0; 2];
+    if env("DB_TYPE").as_deref() == Some("mysql") {
+        let account = mysql::Account {
+            address: Address::from_env("MYSQL_DB", "mysqldb", 3306)?,
+            user: env("MYSQL_DB_USER").unwrap_or_else(|| "root".to_owned()),
+            password: env("MYSQL_DB_PASSWORD").unwrap_or_default(),
+            database: "test".to_owned(),
+        };
+        let rows = mysql::query(&account, "SELECT Rating FROM ratings").await?;
+        for (rating, row) in ratings.iter_mut().zip(rows) {
+            *rating = row.first().and_then(|column| column.as_ref()?.parse().ok()).unwrap_or(0);
+        }
     } else {
         let url = env("MONGO_DB_URL").unwrap_or_else(|| "mongodb://mongodb:27017/test".to_owned());
-        let rest = url.strip_prefix("mongodb://").unwrap_or(&url);
-        let host =
-            rest.split('/').next().unwrap_or_default().rsplit('@').next().unwrap_or_default().to_owned();
-        if host.contains(':') { host } else { format!("{host}:27017") }
-    };
-    tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(&address)).await??;
-    Ok(())
+        let found = mongo::find(&mongo::Database::parse(&url)?, "ratings", 2).await?;
+        for (rating, document) in ratings.iter_mut().zip(found) {
+            // MongoDB's shell stores numbers as doubles.
+            let stars = document.get("rating").and_then(Value::as_f64);
+            *rating = stars.map_or(0, |stars| stars as i64);
+        }
+    }
+    Ok(ratings)
 }

@@ -136,7 +136,9 @@ fn hostname_is_any(service: &Service) -> bool {
 fn chains(view: &View<'_>, rules: &L4Rules, service: &Arc<Service>, port: &Port) -> Vec<FilterChain> {
     let target = Target { view, listen: port.number, gateways: &[MESH_GATEWAY] };
     let mut chains = Vec::new();
+    let mut closed = false;
     if let Some(vs) = rules.of_service(&service.id.host) {
+        closed = tcp_rules::only_for_others(vs, &target);
         if port.protocol.is_tls() {
             chains.extend(tcp_rules::tls(vs, &target));
         }
@@ -145,9 +147,10 @@ fn chains(view: &View<'_>, rules: &L4Rules, service: &Arc<Service>, port: &Port)
     }
     let everything = chains.iter().any(|c| c.filter_chain_match.is_none());
     if !everything {
-        let cluster = names::outbound(port.number, "", &service.id.host);
+        let service_cluster = names::outbound(port.number, "", &service.id.host);
+        let cluster = if closed { names::BLACK_HOLE } else { &service_cluster };
         chains.push(FilterChain {
-            filters: tcp::to_cluster(&cluster, &view.mesh.settings, view.key.flavour),
+            filters: tcp::to_cluster(cluster, &view.mesh.settings, view.key.flavour),
             ..FilterChain::default()
         });
     }

@@ -63,6 +63,17 @@ pub(crate) fn plain(vs: &VirtualService, target: &Target<'_>) -> Vec<FilterChain
     chains
 }
 
+/// Whether the TCP rules that are for this port are all for other workloads than this one. Such rules say who may
+/// connect: who is not among them gets no connection. (Istio's documentation is silent; istiod falls back to the
+/// service, which would make a list of sources mean nothing.)
+pub(crate) fn only_for_others(vs: &VirtualService, target: &Target<'_>) -> bool {
+    let all = || vs.spec.tcp.iter().flat_map(|rule| &rule.r#match);
+    let here = |m: &L4MatchAttributes| applies(m.port, &m.gateways, "", target);
+    let any_here = all().any(|m| here(m) && m.destination_subnets.is_empty());
+    let takes_all = vs.spec.tcp.iter().any(|rule| rule.r#match.is_empty());
+    any_here && !takes_all && !all().any(|m| tcp_applies(m, target))
+}
+
 /// Server names as Envoy takes them: `*` alone is the same as none at all.
 pub(crate) fn server_names(hosts: &[String]) -> Vec<String> {
     if hosts.iter().any(|host| host == "*") {

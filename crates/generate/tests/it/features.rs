@@ -224,6 +224,58 @@ fn tcp_services_have_a_listener_on_their_own_address() {
     assert!(pods.clone().count() == 2 && pods.clone().all(|n| n.starts_with("10.244.")), "{names:?}");
 }
 
+/// The cluster of a chain that every connection takes.
+fn tcp_cluster(seen: &Read, listener: &str) -> String {
+    use lateen_xds::pb::envoy::config::listener::v3::filter::ConfigType;
+    use lateen_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
+        TcpProxy, tcp_proxy::ClusterSpecifier,
+    };
+    let name =
+        seen.names(TypeUrl::Listener).into_iter().find(|name| name.ends_with(listener)).expect("a listener");
+    let listener = seen.listener(&name);
+    let proxy =
+        listener.filter_chains[0].filters.iter().find(|f| f.name.ends_with("tcp_proxy")).expect("TCP");
+    let Some(ConfigType::TypedConfig(any)) = &proxy.config_type else { panic!("no configuration") };
+    let proxy: TcpProxy = prost::Message::decode(any.value.as_slice()).expect("well formed");
+    match proxy.cluster_specifier.expect("a cluster") {
+        ClusterSpecifier::Cluster(name) => name,
+        ClusterSpecifier::WeightedClusters(all) => all.clusters[0].name.clone(),
+    }
+}
+
+#[test]
+fn tcp_rules_for_named_sources_leave_others_without_a_connection() {
+    let mut cluster = Cluster0::new();
+    cluster.apply(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: store}
+spec:
+  selector: {app: store}
+  ports: [{name: redis, port: 6379}, {name: tcp-admin, port: 6380}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: store}
+spec:
+  hosts: [store]
+  tcp:
+  - match: [{sourceLabels: {app: page}, port: 6379}]
+    route: [{destination: {host: store, port: {number: 6379}}}]
+",
+    );
+    let named = cluster.resources(&sidecar("page-0", &[("app", "page")], "lateen"));
+    let other = cluster.resources(&sidecar("other-0", &[("app", "other")], "lateen"));
+    assert_eq!(tcp_cluster(&named, "_6379"), "outbound|6379||store.default.svc.cluster.local");
+    assert_eq!(tcp_cluster(&other, "_6379"), "BlackHoleCluster");
+    let unruled = "outbound|6380||store.default.svc.cluster.local";
+    assert_eq!(
+        (tcp_cluster(&named, "_6380").as_str(), tcp_cluster(&other, "_6380").as_str()),
+        (unruled, unruled)
+    );
+}
+
 #[test]
 fn service_entries_are_resolved_as_they_say() {
     let (_, seen) = client();

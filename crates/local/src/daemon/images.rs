@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lateen_demo::DemoCommand;
+use lateen_demo::images::DatabaseServer;
 use lateen_node::{ImageCommand as Program, ImageResolver};
 
 use crate::options::ImageCommand;
@@ -20,13 +22,11 @@ pub struct Images {
 }
 
 /// Servers that run from the host where it has them: image name, program, arguments.
-const HOST_SERVERS: [(&str, &str, &[&str]); 5] = [
-    ("redis", "redis-server", &["--save", "", "--protected-mode", "no"]),
-    ("mysql", "mariadbd", &[]),
-    ("mariadb", "mariadbd", &[]),
-    ("nginx", "nginx", &["-g", "daemon off;"]),
-    ("memcached", "memcached", &["-u", "root"]),
-];
+const HOST_SERVERS: [(&str, &str, &[&str]); 2] =
+    [("nginx", "nginx", &["-g", "daemon off;"]), ("memcached", "memcached", &["-u", "root"])];
+
+/// Redis' image turns off the mode of its package in which Redis answers its own machine alone.
+const UNPROTECTED: [&str; 2] = ["--protected-mode", "no"];
 
 impl Images {
     /// Resolves with the user's mappings, looking for the host's programs on `path`.
@@ -46,6 +46,9 @@ impl Images {
         if let Some(demo) = lateen_demo::resolve(image) {
             return self.own(&demo.arguments());
         }
+        if let Some(database) = lateen_demo::images::database_server(image) {
+            return self.database(database);
+        }
         let short = name.rsplit('/').next().unwrap_or(name);
         if let Some((_, program, arguments)) = HOST_SERVERS.iter().find(|(known, ..)| *known == short) {
             match self.find(program) {
@@ -56,10 +59,36 @@ impl Images {
                         ..Program::default()
                     };
                 }
-                None => return self.echo(format!("{program} is not installed on this machine")),
+                None => return self.missing(program, program),
             }
         }
         self.echo("this machine has no program for this image; map one with --image NAME=COMMAND".to_owned())
+    }
+
+    /// The host's database server.
+    fn database(&self, server: DatabaseServer) -> Program {
+        match server {
+            DatabaseServer::Redis => match self.find("redis-server") {
+                Some(found) => Program {
+                    entry_point: vec![found],
+                    default_arguments: ["--save", ""]
+                        .into_iter()
+                        .chain(UNPROTECTED)
+                        .map(str::to_owned)
+                        .collect(),
+                    ..Program::default()
+                },
+                None => self.missing("redis-server", "redis-server"),
+            },
+            DatabaseServer::Mysql(tables) => match self.find("mariadbd") {
+                Some(found) => self.own(&DemoCommand::mysql_server(&found, tables).arguments()),
+                None => self.missing("mariadbd", "mariadb-server"),
+            },
+        }
+    }
+
+    fn missing(&self, program: &str, package: &str) -> Program {
+        self.echo(format!("{program} is not installed on this machine; Debian's package {package} has it"))
     }
 
     fn own(&self, arguments: &[String]) -> Program {
@@ -82,8 +111,12 @@ impl Images {
 
 impl ImageResolver for Images {
     fn resolve(&self, image: &str, container: &Container, pod: &ObjectMeta) -> Program {
-        let program = self.program(image);
+        let mut program = self.program(image);
         if program.stand_in.is_none() {
+            let options = container.args.iter().flatten().next().is_some_and(|first| first.starts_with("--"));
+            if options && lateen_demo::images::database_server(image) == Some(DatabaseServer::Redis) {
+                program.entry_point.extend(UNPROTECTED.map(str::to_owned));
+            }
             return program;
         }
         let ports =
@@ -140,6 +173,22 @@ mod tests {
         {
             assert_eq!(images().program(image).entry_point, ["/bin/lateen"], "{image}");
         }
+    }
+
+    #[test]
+    fn databases_are_the_hosts_or_say_what_to_install() {
+        let host = std::env::temp_dir().join(format!("lateen-images-{}", std::process::id()));
+        std::fs::create_dir_all(&host).unwrap();
+        for program in ["redis-server", "mariadbd"] {
+            std::fs::write(host.join(program), "").unwrap();
+        }
+        let with = Images::new("/bin/lateen".into(), vec![], vec![host.clone()]);
+        assert!(with.program("redis:4.0.10").entry_point[0].ends_with("redis-server"));
+        let storage = with.program("mcr.microsoft.com/aks/samples/voting/storage:2.0").entry_point.join(" ");
+        assert!(storage.contains("mysql-server") && storage.ends_with("--tables voting --"), "{storage}");
+        std::fs::remove_dir_all(&host).unwrap();
+        let program = images().missing("mariadbd", "mariadb-server");
+        assert!(program.stand_in.unwrap().contains("mariadb-server"));
     }
 
     #[test]

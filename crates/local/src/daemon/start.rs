@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Namespace, Service};
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use lateen_apiserver::Handle;
@@ -17,7 +17,7 @@ use super::images::Images;
 use super::install::{Existing, apply};
 use super::{api, ready};
 use crate::host::link::{Summary, ToHost};
-use crate::manifests::{self, Settings};
+use crate::manifests::{self, DemoManifests, Settings};
 use crate::options::MeshOptions;
 use crate::state::StateDir;
 
@@ -62,8 +62,11 @@ impl Mesh {
         }
         ready::deployment(&client, "istio-system", "istio-ingressgateway").await?;
         progress("gateway ready");
-        for name in demo.iter().flatten().filter(|object| kind(object) == "Deployment") {
-            ready::deployment(&client, "default", name.metadata.name.as_deref().unwrap_or_default()).await?;
+        if let Some(demo) = &demo {
+            for deployment in demo.objects.iter().filter(|object| kind(object) == "Deployment") {
+                let name = deployment.metadata.name.as_deref().unwrap_or_default();
+                ready::deployment(&client, demo.namespace, name).await?;
+            }
         }
         let mut summary = summary(&client, self.node.as_ref()).await?;
         summary.api = url;
@@ -162,11 +165,17 @@ fn in_user_namespace() -> bool {
     count.is_some_and(|count| count < u64::from(u32::MAX))
 }
 
-async fn install_demo(client: &Client, demo: &[DynamicObject]) -> Result<()> {
+async fn install_demo(client: &Client, demo: &DemoManifests) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some(demo.namespace.to_owned());
+    match namespaces.create(&PostParams::default(), &namespace).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        created => drop(created.context("the demo's namespace")?),
+    }
     let label = serde_json::json!({"metadata": {"labels": {"istio-injection": "enabled"}}});
-    namespaces.patch("default", &PatchParams::default(), &Patch::Merge(&label)).await?;
-    try_join_all(demo.iter().map(|object| apply(client, object, Existing::Keep))).await?;
+    namespaces.patch(demo.namespace, &PatchParams::default(), &Patch::Merge(&label)).await?;
+    try_join_all(demo.objects.iter().map(|object| apply(client, object, Existing::Keep))).await?;
     Ok(())
 }
 

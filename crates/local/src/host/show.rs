@@ -53,6 +53,10 @@ pub fn ready(summary: &Summary, options: &UpOptions) -> String {
         (Some(gateway), Some("bookinfo")) => {
             let _ = writeln!(text, "  curl -s {gateway}/productpage | grep -o \"<title>.*</title>\"");
         }
+        (Some(gateway), Some("voting")) => {
+            let _ = writeln!(text, "  for i in 1 2 3 4 5; do curl -s {gateway} | grep results; done");
+            let _ = writeln!(text, "\nThe page to vote on: {gateway}");
+        }
         (Some(gateway), _) => {
             let _ = writeln!(text, "\nThe ingress gateway listens on {gateway}");
         }
