@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -313,23 +314,36 @@ pub fn validate(bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
     statics(bootstrap, &context(bootstrap, &plan, Store::new(1))).map(drop)
 }
 
-/// `lateen proxy ARGUMENTS`: runs until it is told to end. `arguments` do not hold the program's name.
+/// `lateen proxy ARGUMENTS`: runs until it is told to end. `arguments` do not hold the program's name. `reader` is a
+/// program that with the same arguments comes to [`read_bootstrap`]; without one the bootstrap is read in process.
 ///
 /// # Errors
 /// Wrong arguments, a bootstrap that cannot be used, an address that cannot be bound.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
-    let program = std::iter::once(OsString::from("lateen proxy"));
-    let CommandLine { options } = CommandLine::parse_from(program.chain(arguments));
-    run(options)
+pub fn main(arguments: Vec<OsString>, reader: Option<Command>) -> anyhow::Result<()> {
+    let options = options(&arguments);
+    let log_levels = init_log(&options.log_level)?;
+    let bootstrap = match reader {
+        Some(mut reader) => bootstrap::read_apart(reader.args(&arguments))?,
+        None => bootstrap::load(&options)?,
+    };
+    run(&options, bootstrap, log_levels)
+}
+
+/// Writes the bootstrap that the arguments of [`main`] name to standard output, encoded.
+///
+/// # Errors
+/// A bootstrap that cannot be read.
+pub fn read_bootstrap(arguments: &[OsString]) -> anyhow::Result<()> {
+    Ok(bootstrap::write_encoded(&options(arguments))?)
+}
+
+fn options(arguments: &[OsString]) -> Options {
+    let program = OsString::from("lateen proxy");
+    CommandLine::parse_from(std::iter::once(&program).chain(arguments)).options
 }
 
 /// Runs the proxy until it is told to end.
-///
-/// # Errors
-/// A bootstrap that cannot be used, an address that cannot be bound.
-pub fn run(options: Options) -> anyhow::Result<()> {
-    let log_levels = init_log(&options.log_level)?;
-    let bootstrap = bootstrap::load(&options)?;
+fn run(options: &Options, bootstrap: Bootstrap, log_levels: Option<LogLevels>) -> anyhow::Result<()> {
     if options.mode != Mode::Serve {
         validate(&bootstrap)?;
         let path =

@@ -134,7 +134,7 @@ fn measure(name: &str, program: &Path, base: Ports, folder: &Path, floor: f64, s
         Ports { http1: free_port()?, http2: free_port()?, tcp: free_port()?, admin: free_port()?, ..base };
     let mut row = Row { name: name.to_owned(), ..Row::default() };
     let started = start(name, program, &ports, 0, folder)?;
-    row.rss_idle_mib = started.rss_kib()? as f64 / 1024.0;
+    row.rss_idle_mib = started.settled_rss_kib()? as f64 / 1024.0;
     let latency = load::wrk(LOAD_CORE, ports.http1, 1, seconds)?.median_us;
     row.added_latency_us = latency - floor;
     row.http1 = per_cpu_second(&started, || load::wrk(LOAD_CORE, ports.http1, 64, seconds))?;
@@ -143,7 +143,7 @@ fn measure(name: &str, program: &Path, base: Ports, folder: &Path, floor: f64, s
     drop(started);
     if matches!(name, "lateen" | "envoy") {
         let many = start(name, program, &ports, CLUSTERS, folder)?;
-        row.cluster_kib = Some((many.rss_kib()? as f64 - row.rss_idle_mib * 1024.0) / CLUSTERS as f64);
+        row.cluster_kib = Some((many.settled_rss_kib()? as f64 - row.rss_idle_mib * 1024.0) / CLUSTERS as f64);
     }
     Ok(row)
 }

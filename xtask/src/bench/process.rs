@@ -60,8 +60,24 @@ impl Pinned {
         Ok(ticks as f64 / TICKS_PER_SECOND)
     }
 
+    /// Resident memory in KiB once the process is idle: allocators give freed memory back some seconds later.
+    pub fn settled_rss_kib(&self) -> Result<u64> {
+        const STEADY: usize = 8;
+        let (mut last, mut steady) = (self.rss_kib()?, 0);
+        for _ in 0..40 {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = self.rss_kib()?;
+            steady = if now == last { steady + 1 } else { 0 };
+            last = now;
+            if steady == STEADY {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
     /// Resident memory in KiB, of the process and its children.
-    pub fn rss_kib(&self) -> Result<u64> {
+    fn rss_kib(&self) -> Result<u64> {
         let mut kib = 0;
         for pid in self.family()? {
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -8,10 +8,14 @@ use lateen_local::namespaces::{self, verb};
 
 use crate::memory;
 
+/// Reads the proxy's bootstrap and prints it encoded, for the proxy that started this process.
+pub const READ_BOOTSTRAP: &str = "__read-bootstrap";
+
 /// Runs a hidden verb; `None` if the first argument is not one.
 pub fn run(arguments: &[OsString]) -> Option<Result<ExitCode>> {
     let (first, rest) = arguments.split_first()?;
     let outcome = match first.to_str()? {
+        READ_BOOTSTRAP => lateen_proxy::run::read_bootstrap(rest),
         verb::ENTER => namespaces::enter(rest),
         verb::INIT => namespaces::init(rest),
         lateen_node::launcher::VERB => lateen_node::launcher::main(),

@@ -1,5 +1,6 @@
 //! Envoy's bootstrap: read from a file or the command line, checked, and taken apart.
 
+mod apart;
 mod options;
 mod plan;
 #[cfg(test)]
@@ -13,11 +14,9 @@ use lateen_xds::pb::envoy::config::core::v3::{Node, node};
 use prost::Message as _;
 use thiserror::Error;
 
+pub use apart::{read_apart, write_encoded};
 pub use options::{Mode, Options};
 pub(crate) use plan::{Ads, Plan};
-
-/// As a main thread's: nested configuration is read by recursion.
-const READER_STACK: usize = 8 << 20;
 
 /// A bootstrap that cannot be used.
 #[derive(Debug, Error)]
@@ -49,6 +48,12 @@ pub enum BootstrapError {
         /// Why.
         error: prost::DecodeError,
     },
+    /// The process that reads it did not answer.
+    #[error("cannot start a process to read the bootstrap: {0}")]
+    Reader(#[from] std::io::Error),
+    /// The process that reads it refused it.
+    #[error("{0}")]
+    Refused(String),
     /// A resource or setting in it cannot be used.
     #[error("{resource}: {error}")]
     Resource {
@@ -116,22 +121,7 @@ fn read_file(path: &Path) -> Result<Bootstrap, BootstrapError> {
 }
 
 fn parse(source_name: &str, text: &str) -> Result<Bootstrap, BootstrapError> {
-    let encoded = encoded_apart(text)
-        .map_err(|error| BootstrapError::Parse { source_name: source_name.to_owned(), error })?;
-    Bootstrap::decode(encoded.as_slice())
-        .map_err(|error| BootstrapError::Decode { path: source_name.to_owned(), error })
-}
-
-/// Reads YAML or JSON on a thread of its own and takes one buffer from it. The descriptors that reading needs are
-/// several times what an idle proxy occupies: what the thread used, the allocator gives back whole when it ends.
-fn encoded_apart(text: &str) -> Result<Vec<u8>, JsonError> {
-    let read = || Pool::load()?.read::<Bootstrap>(text).map(|bootstrap| bootstrap.encode_to_vec());
-    std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new().name("bootstrap".into()).stack_size(READER_STACK);
-        match reader.spawn_scoped(scope, read) {
-            Ok(reader) => reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // Without a thread to spare, memory stays with this one.
-            Err(_) => read(),
-        }
-    })
+    Pool::load()
+        .and_then(|pool| pool.read(text))
+        .map_err(|error| BootstrapError::Parse { source_name: source_name.to_owned(), error })
 }
