@@ -61,6 +61,8 @@ fn bookinfo(service: &str, version: &str) -> Option<DemoCommand> {
 pub enum DatabaseServer {
     /// Redis.
     Redis,
+    /// MongoDB.
+    Mongo,
     /// MySQL or MariaDB, with tables that the image brings along.
     Mysql(Option<Tables>),
 }
@@ -71,6 +73,7 @@ pub fn database_server(image: &str) -> Option<DatabaseServer> {
     let (owner, base) = name.rsplit_once('/').unwrap_or(("", name));
     match base {
         "redis" => Some(DatabaseServer::Redis),
+        "mongo" | "mongodb" | "examples-bookinfo-mongodb" => Some(DatabaseServer::Mongo),
         "mysql" | "mariadb" => Some(DatabaseServer::Mysql(None)),
         "examples-bookinfo-mysqldb" => Some(DatabaseServer::Mysql(Some(Tables::Bookinfo))),
         "storage" if owner.ends_with("samples/voting") => match tag(image) {

@@ -74,6 +74,44 @@ fn a_restart_finds_the_resources_where_they_were() {
     no_stars(&mesh);
 }
 
+#[test]
+fn ratings_come_from_mysql_and_say_so_when_they_cannot() {
+    if !has_program("kubectl") {
+        return missing_peer("kubectl");
+    }
+    if !Path::new("/usr/sbin/mariadbd").is_file() {
+        return missing_peer("mariadb-server");
+    }
+    let Some(root) = upstream("istio-1.32-dev") else {
+        return missing_peer("the folder of Istio's manifests");
+    };
+    let mesh = Mesh::up(User::Current, &["--demo", "bookinfo"]);
+    let platform = root.join("bookinfo/platform/kube");
+    mesh.apply(&platform.join("bookinfo-ratings-v2-mysql.yaml"));
+    mesh.kubectl(&["wait", "--for=condition=Available", "deployment/ratings-v2-mysql", "--timeout=60s"]);
+    mesh.kubectl(&["delete", "deployment", "ratings-v1"]);
+    let ratings = || {
+        let answer = http::get(&mesh.gateway, "/api/v1/products/0/ratings");
+        answer.map(|answer| (answer.status, answer.body)).map_err(|error| error.to_string())
+    };
+    eventually(Duration::from_secs(20), || match ratings()? {
+        (500, _) => Ok(()),
+        other => Err(format!("without a database: {other:?}")),
+    });
+    mesh.apply(&platform.join("bookinfo-mysql.yaml"));
+    mesh.kubectl(&["wait", "--for=condition=Available", "deployment/mysqldb-v1", "--timeout=60s"]);
+    eventually(Duration::from_secs(30), || match ratings()? {
+        (200, body) if body.contains("\"Reviewer1\":5") && body.contains("\"Reviewer2\":4") => Ok(()),
+        other => Err(format!("with a database: {other:?}")),
+    });
+    mesh.kubectl(&["set", "env", "deployment/ratings-v2-mysql", "MYSQL_DB_PASSWORD=wrong"]);
+    mesh.kubectl(&["rollout", "status", "deployment/ratings-v2-mysql", "--timeout=60s"]);
+    eventually(Duration::from_secs(20), || match ratings()? {
+        (500, _) => Ok(()),
+        other => Err(format!("with a wrong password: {other:?}")),
+    });
+}
+
 fn walk_through(version: &str, user: User, arguments: &[&str]) {
     if !has_program("kubectl") {
         return missing_peer("kubectl");

@@ -80,6 +80,11 @@ impl Images {
                 },
                 None => self.missing("redis-server", "redis-server"),
             },
+            // Debian has none, and nobody's version can be counted on: the user says which.
+            DatabaseServer::Mongo => self.echo(
+                "no MongoDB is run here; map one with --image NAME=COMMAND, or use MySQL's manifests"
+                    .to_owned(),
+            ),
             DatabaseServer::Mysql(tables) => match self.find("mariadbd") {
                 Some(found) => self.own(&DemoCommand::mysql_server(&found, tables).arguments()),
                 None => self.missing("mariadbd", "mariadb-server"),
