@@ -7,6 +7,7 @@
 //! Source: Envoy, "xDS REST and gRPC protocol".
 
 mod held;
+mod rejected;
 mod request;
 mod response;
 mod send;

@@ -113,23 +113,30 @@ impl<R: Resources> Session<R> {
 
     /// Notes what a request says about an earlier response.
     fn settle(&mut self, type_url: TypeUrl, nonce: &str, error: Option<&Status>) -> Option<Event> {
+        let everything = self.protocol == Protocol::StateOfTheWorld && is_whole(type_url);
         let state = &mut self.types[type_url.index()];
         let at = state.unacknowledged.iter().position(|sent| *sent.nonce == *nonce)?;
-        let Sent { nonce, version, first_names, total } = state.unacknowledged.remove(at)?;
+        let sent = state.unacknowledged.remove(at)?;
         let Some(error) = error else {
-            let last = state.status.sent_nonce == nonce;
-            (state.status.acked_nonce, state.status.acked_version) = (nonce, version);
-            if last {
+            let last = state.status.sent_nonce == sent.nonce;
+            (state.status.acked_nonce, state.status.acked_version) = (sent.nonce, sent.version);
+            sent.retried.iter().for_each(|name| state.rejected.remove(name));
+            if everything {
+                state.rejected.clear();
+            }
+            if last && state.rejected.is_empty() {
                 state.status.nack = None;
             }
             return Some(Event::Ack(type_url));
         };
+        self.note_rejected(type_url, &sent, &error.message);
+        let state = &mut self.types[type_url.index()];
         let nack = Nack {
             type_url,
-            version,
+            version: sent.version,
             last_good: Arc::clone(&state.status.acked_version),
-            resources: first_names,
-            total,
+            resources: sent.first_names,
+            total: sent.total,
             message: error.message.clone(),
         };
         state.status.nack = Some(nack.clone());
@@ -137,6 +144,21 @@ impl<R: Resources> Session<R> {
             self.warming.give_up();
         }
         Some(Event::Nack(nack))
+    }
+
+    /// Notes which resources of a response were refused.
+    fn note_rejected(&mut self, type_url: TypeUrl, sent: &Sent, message: &str) {
+        let complete = sent.total == sent.first_names.len();
+        let mut names = sent.first_names.clone();
+        if let (false, Some(first), Some(last)) = (complete, sent.first_names.first(), &sent.last_name) {
+            // A large response is not kept: what it held lies between its first and its last name.
+            self.target.visit(type_url, "", &mut |r| {
+                if (first..=last).contains(&&r.name) {
+                    names.push(Arc::clone(&r.name));
+                }
+            });
+        }
+        self.types[type_url.index()].rejected.note(names.iter(), complete, message);
     }
 
     fn subscribe(&mut self, type_url: TypeUrl, name: &str) -> Result<(), RequestError> {
@@ -182,7 +204,8 @@ impl<R: Resources> Session<R> {
     }
 
     fn unsubscribe(&mut self, type_url: TypeUrl, name: &str) {
-        let TypeState { subscription, due, gone, .. } = &mut self.types[type_url.index()];
+        let TypeState { subscription, due, gone, rejected, .. } = &mut self.types[type_url.index()];
+        rejected.remove(name);
         match Pattern::parse(name) {
             Pattern::Everything => subscription.wildcard = false,
             Pattern::Collection(prefix) => subscription.remove_collection(prefix),

@@ -217,11 +217,14 @@ impl<R: Resources> Session<R> {
         let nonce: Box<str> = format!("{:x}", self.last_nonce).into();
         let state = &mut self.types[type_url.index()];
         let names = content.resources.iter().map(|r| &r.name).chain(&content.removed);
+        let again = |name: &&Arc<str>| !state.rejected.is_empty() && state.rejected.contains(name);
         let sent = Sent {
             nonce: nonce.clone(),
             version: Arc::clone(&self.version),
-            first_names: names.take(NAMES_KEPT).cloned().collect(),
+            first_names: names.clone().take(NAMES_KEPT).cloned().collect(),
+            last_name: content.resources.last().map(|r| Arc::clone(&r.name)),
             total: content.resources.len() + content.removed.len(),
+            retried: names.filter(again).cloned().collect(),
         };
         if self.protocol == Protocol::StateOfTheWorld {
             state.unacknowledged.clear();

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::held::{Due, Held};
+use super::rejected::Rejected;
 use super::subscription::Subscription;
 use super::warming::Warming;
 use super::{Resources, Response};
@@ -75,7 +76,7 @@ pub struct TypeStatus {
     pub acked_nonce: Box<str>,
     /// Version of the last acknowledged response.
     pub acked_version: Arc<str>,
-    /// The refusal of the last response, if it was refused.
+    /// The last refusal, until everything that was refused has been taken in a later form or is gone.
     pub nack: Option<Nack>,
 }
 
@@ -109,7 +110,11 @@ pub(super) struct Sent {
     pub nonce: Box<str>,
     pub version: Arc<str>,
     pub first_names: Vec<Arc<str>>,
+    /// The last name: those between lie in order.
+    pub last_name: Option<Arc<str>>,
     pub total: usize,
+    /// Names among them that the client had refused before.
+    pub retried: Vec<Arc<str>>,
 }
 
 /// One type on one stream.
@@ -126,6 +131,7 @@ pub(super) struct TypeState {
     /// Names that the client holds and that are to be removed once nothing refers to them any more.
     pub gone: Due,
     pub unacknowledged: VecDeque<Sent>,
+    pub rejected: Rejected,
     pub status: TypeStatus,
 }
 

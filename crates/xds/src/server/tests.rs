@@ -331,6 +331,25 @@ fn a_collection_follows_the_virtual_hosts_of_its_route_configuration() {
 }
 
 #[test]
+fn a_refusal_is_remembered_until_what_was_refused_is_taken_or_gone() {
+    let target = Fake::default().with(Route, &[("80", 1), ("9080", 1)]);
+    let mut client = Client::new(Protocol::Delta, target.clone());
+    client.delta(Route, &["80", "9080"]);
+    client.drain();
+    client.session.retarget(target.clone().with(Route, &[("80", 2)]), "2".into());
+    let bad = client.next().unwrap();
+    client.nack(&bad, "80: regex too large");
+    client.session.retarget(target.clone().with(Route, &[("80", 2), ("9080", 2)]), "3".into());
+    assert_eq!(client.drain(), ["RDS +9080"]);
+    let status = client.session.status(Route);
+    assert_eq!(status.state(), SyncState::Stale);
+    assert_eq!(status.nack.as_ref().map(|n| n.message.as_str()), Some("80: regex too large"));
+    client.session.retarget(target.with(Route, &[("80", 3), ("9080", 2)]), "4".into());
+    assert_eq!(client.drain(), ["RDS +80"]);
+    assert_eq!(client.session.status(Route).state(), SyncState::Synced);
+}
+
+#[test]
 fn a_refused_response_is_not_repeated_until_something_changes() {
     let target = Fake::default().with(Route, &[("80", 1)]);
     let mut client = Client::new(Protocol::Delta, target.clone());
