@@ -112,7 +112,12 @@ impl Control {
         watches.spawn(webhook::keep_patched(client.clone(), authority.certificate_pem().to_owned()));
         watches.spawn(hub::run(Arc::clone(&context.hub), receiver, expected));
         watches.spawn(findings::report(Arc::clone(&context.hub)));
-        let injector = Arc::new(Injector { config: injection, namespaces, client: Some(client) });
+        let injector = Arc::new(Injector {
+            config: injection,
+            hub: Arc::clone(&context.hub),
+            namespaces,
+            client: Some(client),
+        });
         let webhook_state = Webhooks { injector, metrics: Arc::clone(&context.metrics) };
         tracing::info!(
             xds = %addresses.xds,

@@ -150,13 +150,18 @@ impl Metrics {
             let help = format!("Pilot rejected {} configs.", type_url.short());
             out.gauge(&name, &help, self.rejects[type_url.index()].load(Relaxed));
         }
-        let total = self.rejects.iter().map(|r| r.load(Relaxed)).sum();
         out.head(
             "pilot_total_xds_rejects",
             "counter",
             "Total number of XDS responses from pilot rejected by proxy.",
         );
-        out.line("pilot_total_xds_rejects", "", total);
+        for type_url in TypeUrl::ALL {
+            let kind = type_url.short().to_lowercase();
+            let count = self.rejects[type_url.index()].load(Relaxed);
+            if count > 0 {
+                out.line("pilot_total_xds_rejects", &format!("type=\"{kind}\""), count);
+            }
+        }
     }
 }
 
@@ -236,7 +241,7 @@ mod tests {
             "pilot_xds 1",
             "pilot_xds_pushes{type=\"cds\"} 1",
             "pilot_xds_rds_reject 1",
-            "pilot_total_xds_rejects 1",
+            "pilot_total_xds_rejects{type=\"rds\"} 1",
             "pilot_k8s_cfg_events{event=\"add\",type=\"VirtualService\"} 1",
             "pilot_proxy_convergence_time_bucket{le=\"1\"} 0",
             "pilot_proxy_convergence_time_bucket{le=\"3\"} 1",

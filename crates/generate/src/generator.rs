@@ -1,11 +1,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lateen_mesh::{Changes, Labels, Mesh, Scope, Services, Settings, Sidecars, Workload};
+use lateen_api::networking::envoy_filter::PatchContext;
+use lateen_mesh::telemetry::Side;
+use lateen_mesh::{
+    Changes, EnvoyFilters, Labels, Mesh, Scope, Services, Settings, Sidecars, Telemetry, Workload,
+};
 use lateen_xds::{Encoded, TypeUrl};
 
 use crate::cache::Cache;
 use crate::delta::slot;
+use crate::observe::Observers;
+use crate::patch::{Patcher, Patches};
 use crate::proxy::ProxyKind;
 use crate::resources::ResourceList;
 use crate::view::{ScopeKey, View};
@@ -21,6 +27,8 @@ pub struct Generator {
     cache: Cache,
     scopes: HashMap<ScopeKey, ScopeState>,
     own: HashMap<Arc<str>, OwnState>,
+    observers: Observers,
+    patcher: Patcher,
     nothing: Arc<ResourceSet>,
 }
 
@@ -43,6 +51,7 @@ struct OwnState {
     services: Arc<Services>,
     settings: Arc<Settings>,
     sidecars: Arc<Sidecars>,
+    envoy_filters: Arc<EnvoyFilters>,
     workload: Option<Arc<Workload>>,
     labels: Labels,
     set: Arc<ResourceSet>,
@@ -56,7 +65,15 @@ impl Generator {
     /// A generator at its first snapshot.
     pub fn new(mesh: Arc<Mesh>) -> Self {
         let nothing = ResourceSet::new(TypeUrl::ALL.map(|_| Arc::from(Vec::new())));
-        Generator { mesh, cache: Cache::default(), scopes: HashMap::new(), own: HashMap::new(), nothing }
+        Generator {
+            mesh,
+            cache: Cache::default(),
+            scopes: HashMap::new(),
+            own: HashMap::new(),
+            observers: Observers::default(),
+            patcher: Patcher::default(),
+            nothing,
+        }
     }
 
     /// The snapshot that resources are made from.
@@ -70,6 +87,8 @@ impl Generator {
         let now = self.mesh.version;
         self.scopes.retain(|_, state| state.used + KEPT_UNUSED >= now);
         self.own.retain(|_, state| state.used + KEPT_UNUSED >= now);
+        self.observers.step(&self.mesh);
+        self.patcher.step(&self.mesh, changes);
         if changes.config {
             return;
         }
@@ -88,9 +107,16 @@ impl Generator {
     /// by [`ProxyResources::diff`].
     pub fn resources(&mut self, proxy: &Proxy) -> ProxyResources {
         let workload = self.mesh.workload(&proxy.namespace, &proxy.name).cloned();
-        let shared = self.shared(self.scope_key(proxy, workload.as_deref()));
+        let telemetries = self.mesh.telemetries.of_workload(&proxy.namespace, &proxy.labels);
+        let mesh = self.observers.mesh(&self.mesh, &telemetries, Side::Client);
+        let patches = self.patcher.patches(&self.mesh, proxy);
+        let key = self.scope_key(proxy, workload.as_deref(), &telemetries, &patches);
+        let shared = self.shared(key, &mesh, &patches);
         let own = match proxy.kind {
-            ProxyKind::Sidecar => self.own(proxy, workload),
+            ProxyKind::Sidecar => {
+                let mesh = self.observers.mesh(&self.mesh, &telemetries, Side::Server);
+                self.own(proxy, workload, &mesh, &patches)
+            }
             ProxyKind::Gateway => self.nothing.clone(),
         };
         ProxyResources { shared, own }
@@ -101,7 +127,13 @@ impl Generator {
         (self.scopes.len(), self.cache.len())
     }
 
-    fn scope_key(&self, proxy: &Proxy, workload: Option<&Workload>) -> ScopeKey {
+    fn scope_key(
+        &self,
+        proxy: &Proxy,
+        workload: Option<&Workload>,
+        telemetries: &[Arc<Telemetry>],
+        patches: &Patches,
+    ) -> ScopeKey {
         let mesh = &self.mesh;
         let sidecar = mesh.sidecars.of_workload(&proxy.namespace, &proxy.labels);
         let is_gateway = proxy.kind == ProxyKind::Gateway;
@@ -124,41 +156,55 @@ impl Generator {
             interception: proxy.interception,
             namespace: proxy.namespace.clone(),
             sidecar: sidecar.filter(|_| !is_gateway).map(|s| (s.meta.namespace.clone(), s.meta.name.clone())),
+            telemetries: telemetries
+                .iter()
+                .map(|t| (t.meta.namespace.clone(), t.meta.name.clone()))
+                .collect(),
+            patches: patches.ids.clone(),
             labels: labels.map(|(k, v)| (k.clone(), v.clone())).collect(),
             ports: if is_gateway { ports(proxy) } else { Vec::new() },
         }
     }
 
-    fn shared(&mut self, key: ScopeKey) -> Arc<ResourceSet> {
-        let now = self.mesh.version;
+    /// `mesh` is the present snapshot with the settings of these proxies.
+    fn shared(&mut self, key: ScopeKey, mesh: &Arc<Mesh>, patches: &Patches) -> Arc<ResourceSet> {
+        let now = mesh.version;
         if let Some(state) = self.scopes.get_mut(&key)
             && state.version == now
         {
             state.used = now;
             return state.set.clone();
         }
-        let sidecar =
-            key.sidecar.as_ref().and_then(|(namespace, name)| self.mesh.sidecars.get(namespace, name));
+        let sidecar = key.sidecar.as_ref().and_then(|(namespace, name)| mesh.sidecars.get(namespace, name));
         let old = self.scopes.get(&key);
         let before = old.map(|old| (&*old.mesh, &*old.scope));
-        let scope = Arc::new(Scope::new(&self.mesh, &key.namespace, sidecar, before));
-        let view = View::new(&self.mesh, &scope, &key);
-        let known = old.filter(|old| same_clusters(&old.mesh, &self.mesh, &old.scope, &scope));
+        let scope = Arc::new(Scope::new(mesh, &key.namespace, sidecar, before));
+        let view = View::new(mesh, &scope, &key);
+        let known = old.filter(|old| same_clusters(&old.mesh, mesh, &old.scope, &scope));
+        // What was patched must not be patched again.
+        let known = known.filter(|_| patches.is_empty());
         let lists = build::all(&view, &mut self.cache, known.map(|old| &*old.set));
+        let lists = self.patcher.apply(patches, context(key.kind), lists);
         let set = keep_same(old.map(|s| &s.set), lists);
-        let state = ScopeState { version: now, mesh: self.mesh.clone(), scope, set: set.clone(), used: now };
+        let state = ScopeState { version: now, mesh: mesh.clone(), scope, set: set.clone(), used: now };
         self.scopes.insert(key, state);
         self.cache.sweep();
         set
     }
 
     /// A sidecar's inbound listener and clusters: rebuilt only when something changed that they are made from.
-    fn own(&mut self, proxy: &Proxy, workload: Option<Arc<Workload>>) -> Arc<ResourceSet> {
-        let mesh = &self.mesh;
+    fn own(
+        &mut self,
+        proxy: &Proxy,
+        workload: Option<Arc<Workload>>,
+        mesh: &Mesh,
+        patches: &Patches,
+    ) -> Arc<ResourceSet> {
         if let Some(state) = self.own.get_mut(&proxy.id)
             && Arc::ptr_eq(&state.services, &mesh.services)
             && Arc::ptr_eq(&state.settings, &mesh.settings)
             && Arc::ptr_eq(&state.sidecars, &mesh.sidecars)
+            && Arc::ptr_eq(&state.envoy_filters, &mesh.envoy_filters)
             && state.workload.as_ref().map(Arc::as_ptr) == workload.as_ref().map(Arc::as_ptr)
             && state.labels == proxy.labels
         {
@@ -173,11 +219,13 @@ impl Generator {
         lists[slot(TypeUrl::Cluster)].extend(clusters.into_iter().map(Arc::new));
         let listener = listener::inbound::listener(&ports, &mesh.settings, proxy.flavour, proxy.interception);
         lists[slot(TypeUrl::Listener)].push(Arc::new(listener));
-        let set = keep_same(self.own.get(&proxy.id).map(|s| &s.set), lists.map(build::sorted));
+        let lists = self.patcher.apply(patches, PatchContext::SidecarInbound, lists.map(build::sorted));
+        let set = keep_same(self.own.get(&proxy.id).map(|s| &s.set), lists);
         let state = OwnState {
             services: mesh.services.clone(),
             settings: mesh.settings.clone(),
             sidecars: mesh.sidecars.clone(),
+            envoy_filters: mesh.envoy_filters.clone(),
             workload,
             labels: proxy.labels.clone(),
             set: set.clone(),
@@ -185,6 +233,14 @@ impl Generator {
         };
         self.own.insert(proxy.id.clone(), state);
         set
+    }
+}
+
+/// Where what proxies of a kind share is used.
+fn context(kind: ProxyKind) -> PatchContext {
+    match kind {
+        ProxyKind::Sidecar => PatchContext::SidecarOutbound,
+        ProxyKind::Gateway => PatchContext::Gateway,
     }
 }
 

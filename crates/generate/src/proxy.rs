@@ -60,6 +60,10 @@ pub struct Proxy {
     pub cluster: Arc<str>,
     /// `INTERCEPTION_MODE`.
     pub interception: Interception,
+    /// `ISTIO_VERSION`; empty when the node does not tell.
+    pub version: Arc<str>,
+    /// What else the node's metadata says in words.
+    pub metadata: BTreeMap<String, String>,
     /// Region, zone and subzone of the node.
     pub locality: [Arc<str>; 3],
 }
@@ -117,6 +121,8 @@ impl Proxy {
                 Some("NONE") => Interception::None,
                 _ => Interception::Redirect,
             },
+            version: text("ISTIO_VERSION").unwrap_or_default().into(),
+            metadata: meta.map(texts).unwrap_or_default(),
             locality: [locality.region.into(), locality.zone.into(), locality.sub_zone.into()],
         })
     }
@@ -127,6 +133,10 @@ fn string<'a>(metadata: &'a Struct, key: &str) -> Option<&'a str> {
         Kind::StringValue(text) if !text.is_empty() => Some(text),
         _ => None,
     }
+}
+
+fn texts(metadata: &Struct) -> BTreeMap<String, String> {
+    metadata.fields.keys().filter_map(|key| Some((key.clone(), string(metadata, key)?.to_owned()))).collect()
 }
 
 fn labels(metadata: &Struct) -> BTreeMap<String, String> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use lateen_mesh::{DestinationRule, Labels, Mesh, Scope, Service};
 
 use crate::cache::{Client, Destination, Same};
+use crate::patch::PatchIds;
 use crate::proxy::{Flavour, Interception, ProxyKind};
 
 /// What makes proxies see the same: all that is shared is made once for each of these.
@@ -14,6 +15,10 @@ pub(crate) struct ScopeKey {
     pub namespace: Arc<str>,
     /// The Sidecar that applies, as namespace and name.
     pub sidecar: Option<(Arc<str>, Arc<str>)>,
+    /// The Telemetries that apply, as namespace and name.
+    pub telemetries: Vec<(Arc<str>, Arc<str>)>,
+    /// The patches of EnvoyFilters that apply.
+    pub patches: PatchIds,
     /// The labels that any rule asks for; for gateways all labels, which select their servers.
     pub labels: Labels,
     /// For gateways: ports of the services that select them, with the ports on which the pod listens.

@@ -1,6 +1,9 @@
 //! What the mesh's operator decides about injection.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use lateen_api::ProxyConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -119,6 +122,9 @@ pub struct InjectConfig {
     pub resources: Resources,
     /// `defaultConfig` of the mesh configuration (a ProxyConfig as JSON); pods overlay it by annotation.
     pub default_config: Map<String, Value>,
+    /// The cluster's ProxyConfig resources, oldest first.
+    #[serde(skip)]
+    pub proxy_configs: Arc<[ProxyConfig]>,
     /// Where the sidecar finds its configuration (`discoveryAddress`), unless `default_config` names another.
     pub discovery_address: String,
     /// Where the sidecar gets its certificate.
@@ -164,6 +170,7 @@ impl Default for InjectConfig {
             capture: CaptureDefaults::default(),
             resources: Resources::default(),
             default_config: Map::new(),
+            proxy_configs: Arc::default(),
             discovery_address: "istiod.istio-system.svc:15010".into(),
             ca_address: "istiod.istio-system.svc:15012".into(),
             revision: "default".into(),

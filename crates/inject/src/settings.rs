@@ -62,7 +62,7 @@ impl<'a> Settings<'a> {
         workload: Workload,
         config: &'a InjectConfig,
     ) -> Result<Self, InjectError> {
-        let proxy_config = proxy_config::effective(pod, config)?;
+        let proxy_config = proxy_config::effective(pod, namespace, config)?;
         let template = template(pod)?;
         let interception = match template {
             Template::Gateway => Interception::None,

@@ -3,10 +3,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use crate::destination_rule::DestinationRules;
+use crate::envoy_filter::EnvoyFilters;
 use crate::gateway::Gateways;
 use crate::scope::beats;
 use crate::service::TargetPort;
 use crate::sidecar::Sidecars;
+use crate::telemetry::Telemetries;
 use crate::virtual_service::VirtualServices;
 use crate::{Endpoints, Labels, Port, Service, ServiceId, Settings, Workload, labels};
 
@@ -27,6 +29,12 @@ pub struct Mesh {
     pub gateways: Arc<Gateways>,
     /// All Sidecars.
     pub sidecars: Arc<Sidecars>,
+    /// All Telemetries.
+    pub telemetries: Arc<Telemetries>,
+    /// All EnvoyFilters.
+    pub envoy_filters: Arc<EnvoyFilters>,
+    /// All ProxyConfigs, oldest first; injection writes them into pods.
+    pub proxy_configs: Arc<[lateen_api::ProxyConfig]>,
     pub(crate) endpoints: Arc<HashMap<ServiceId, Arc<Endpoints>>>,
     pub(crate) workloads: Arc<Workloads>,
 }
@@ -85,6 +93,11 @@ pub struct Inbound {
 }
 
 impl Mesh {
+    /// The same snapshot with other settings: those of some proxies.
+    pub fn with_settings(&self, settings: Arc<Settings>) -> Mesh {
+        Mesh { settings, ..self.clone() }
+    }
+
     /// The ready endpoints of a service.
     pub fn endpoints(&self, service: &ServiceId) -> &Arc<Endpoints> {
         static NONE: LazyLock<Arc<Endpoints>> = LazyLock::new(Arc::default);

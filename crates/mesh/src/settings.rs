@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
 use lateen_api::Duration;
+use lateen_api::mesh_config::providers::ExtensionProvider;
 
 use crate::Visibility;
+use crate::telemetry::Observed;
 
 /// What the mesh reads of MeshConfig, with defaults applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,12 @@ pub struct Settings {
     pub access_log_format: Option<Arc<str>>,
     /// Whether the access log is written as JSON (`accessLogEncoding`).
     pub access_log_json: bool,
+    /// Providers of access logs where a Telemetry names none (`defaultProviders.accessLogging`).
+    pub default_logging: Vec<Arc<str>>,
+    /// Providers of metrics where a Telemetry names none (`defaultProviders.metrics`); Prometheus when empty.
+    pub default_metrics: Vec<Arc<str>>,
+    /// What is logged and measured: as MeshConfig says, or as Telemetries say for one side of some proxies.
+    pub observed: Observed,
     /// How long connecting may take (`connectTimeout`).
     pub connect_timeout: Duration,
     /// Retries of HTTP routes that say nothing about them (`defaultHttpRetryPolicy`).
@@ -34,6 +42,8 @@ pub struct Settings {
     /// How long to wait for a client's first bytes when the protocol is not declared
     /// (`protocolDetectionTimeout`); zero waits as long as it takes.
     pub detection_timeout: Duration,
+    /// What policies may name (`extensionProviders`).
+    pub extension_providers: Vec<ExtensionProvider>,
 }
 
 impl Default for Settings {
@@ -45,6 +55,9 @@ impl Default for Settings {
             access_log_file: None,
             access_log_format: None,
             access_log_json: false,
+            default_logging: Vec::new(),
+            default_metrics: Vec::new(),
+            observed: Observed::default(),
             connect_timeout: Duration::from_secs(10),
             default_retries: None,
             default_service_export: Visibility::public(),
@@ -52,6 +65,7 @@ impl Default for Settings {
             default_destination_rule_export: Visibility::public(),
             dns_refresh_rate: Duration::from_secs(60),
             detection_timeout: Duration::ZERO,
+            extension_providers: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod client;
 mod encoded;
+pub mod istio;
 pub mod json;
 pub mod server;
 mod type_url;

@@ -1,11 +1,14 @@
 //! `lateen kube-inject`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use kube::api::ListParams;
+use lateen_api::ProxyConfig;
 use lateen_control::ControlOptions;
 use lateen_inject::InjectConfig;
 
@@ -39,6 +42,7 @@ async fn configuration(arguments: &KubeInject) -> Result<(InjectConfig, String)>
             config = ControlOptions::from_environment(|name| environment.get(name).cloned())?.inject;
         }
         mesh = cluster_mesh_config(&session).await;
+        config.proxy_configs = proxy_configs(&session).await;
     }
     if let Some(path) = &arguments.mesh_config_file {
         mesh = Some(std::fs::read_to_string(path).with_context(|| path.display().to_string())?);
@@ -60,6 +64,14 @@ async fn control_plane_environment(session: &Session) -> Option<BTreeMap<String,
         variables.into_iter().filter_map(|variable| Some((variable.name, variable.value?))).collect();
     environment.insert("POD_NAMESPACE".to_owned(), "istio-system".to_owned());
     Some(environment)
+}
+
+/// The cluster's ProxyConfigs, oldest first; none where the kind is not served.
+async fn proxy_configs(session: &Session) -> Arc<[ProxyConfig]> {
+    let api: Api<ProxyConfig> = Api::all(session.client.clone());
+    let mut all = api.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    all.sort_by_key(|p| p.metadata.creation_timestamp.clone());
+    all.into()
 }
 
 async fn cluster_mesh_config(session: &Session) -> Option<String> {

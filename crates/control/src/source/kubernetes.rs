@@ -69,6 +69,9 @@ pub fn kubernetes(
     start.istio::<networking::service_entry::ServiceEntrySpec>(Kind::ServiceEntry);
     start.istio::<networking::workload_entry::WorkloadEntrySpec>(Kind::WorkloadEntry);
     start.istio::<networking::sidecar::SidecarSpec>(Kind::Sidecar);
+    start.istio::<lateen_api::telemetry::TelemetrySpec>(Kind::Telemetry);
+    start.istio::<networking::envoy_filter::EnvoyFilterSpec>(Kind::EnvoyFilter);
+    start.istio::<networking::proxy_config::ProxyConfigSpec>(Kind::ProxyConfig);
     start.mesh_config(config_map);
     let known = namespaces.clone();
     start.watch(Kind::Namespace, Api::<Namespace>::all(client.clone()), listing(), move |namespace| {

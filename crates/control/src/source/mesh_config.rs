@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use lateen_api::Report;
+use lateen_api::mesh_config::providers::ExtensionProvider;
+use lateen_api::mesh_config::{DefaultProviders, MeshConfig};
 use lateen_api::object::join;
 use lateen_api::wire::field::Field;
-use lateen_mesh::{Resource, Settings, Visibility};
+use lateen_mesh::{Observed, Resource, Settings, Visibility};
 use serde_json::{Map, Value};
 
 use super::watch::Taken;
@@ -33,9 +35,7 @@ pub(super) fn take(map: &ConfigMap, domain: &str) -> Taken {
 /// telemetry) are not looked at here.
 fn read(text: &str, domain: &str) -> Result<Settings, String> {
     let mut settings = Settings { domain: domain.into(), ..Settings::default() };
-    if text.trim().is_empty() {
-        return Ok(settings);
-    }
+    let text = if text.trim().is_empty() { "{}" } else { text };
     let value: Value = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
     let Value::Object(mut fields) = value else { return Err("it must be a mapping".into()) };
     let mut report = Report::default();
@@ -80,7 +80,22 @@ fn read(text: &str, domain: &str) -> Result<Settings, String> {
             *place = visibility;
         }
     }
+    providers(&mut settings, &mut fields, &mut report);
     if report.errors.is_empty() { Ok(settings) } else { Err(join(&report.errors)) }
+}
+
+/// Who is told about requests: the providers that Istio has by itself, and those that MeshConfig adds or replaces.
+fn providers(settings: &mut Settings, fields: &mut Map<String, Value>, report: &mut Report) {
+    let mut providers = MeshConfig::istio_defaults().extension_providers;
+    let given: Vec<ExtensionProvider> = take_field(fields, "extensionProviders", report).unwrap_or_default();
+    providers.retain(|known| !given.iter().any(|new| new.name == known.name));
+    providers.extend(given);
+    settings.extension_providers = providers;
+    let defaults: DefaultProviders = take_field(fields, "defaultProviders", report).unwrap_or_default();
+    let names = |list: Vec<String>| list.into_iter().map(Arc::from).collect();
+    settings.default_logging = names(defaults.access_logging);
+    settings.default_metrics = names(defaults.metrics);
+    settings.observed = Observed::of_mesh(settings);
 }
 
 fn take_field<T: Field>(fields: &mut Map<String, Value>, name: &str, report: &mut Report) -> Option<T> {
@@ -108,7 +123,10 @@ mod tests {
 
     #[test]
     fn no_text_means_the_defaults() {
-        assert_eq!(read("", "cluster.local").unwrap(), Settings::default());
+        let settings = read("", "cluster.local").unwrap();
+        assert_eq!(settings.observed, Observed::default());
+        let names: Vec<&str> = settings.extension_providers.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["prometheus", "stackdriver", "envoy"]);
     }
 
     #[test]

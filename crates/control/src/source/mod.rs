@@ -38,6 +38,9 @@ pub fn kind_of(resource: &Resource) -> Kind {
         Resource::ServiceEntry(_) => Kind::ServiceEntry,
         Resource::WorkloadEntry(_) => Kind::WorkloadEntry,
         Resource::Sidecar(_) => Kind::Sidecar,
+        Resource::Telemetry(_) => Kind::Telemetry,
+        Resource::EnvoyFilter(_) => Kind::EnvoyFilter,
+        Resource::ProxyConfig(_) => Kind::ProxyConfig,
         Resource::Settings(_) => Kind::MeshConfig,
     }
 }

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
-use lateen_inject::{Target, admission_patch};
+use lateen_inject::{InjectConfig, Target, admission_patch};
 
 use super::review::{Answer, Request};
+use crate::hub::Hub;
 use crate::metrics::{Injection, Metrics};
 use crate::source::{self, Namespaces};
 
@@ -17,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Injector {
     /// How pods are injected.
     pub config: source::Injection,
+    /// The mesh, for its ProxyConfigs.
+    pub hub: Arc<Hub>,
     /// The last known labels of namespaces.
     pub namespaces: Namespaces,
     /// The API to ask for a namespace's labels now: a watch may be a moment behind.
@@ -36,7 +40,7 @@ impl Injector {
             .pointer("/metadata/name")
             .or_else(|| request.object.pointer("/metadata/generateName"));
         let pod = name.and_then(|name| name.as_str()).unwrap_or_default();
-        let (decision, patch) = match admission_patch(&request.object, &target, &self.config.config()) {
+        let (decision, patch) = match admission_patch(&request.object, &target, &self.config()) {
             Ok(done) => done,
             Err(error) => {
                 metrics.on_injection(Injection::Failed);
@@ -59,6 +63,12 @@ impl Injector {
                 Answer::refuse(format!("cannot write the patch: {error}"), Vec::new())
             }
         }
+    }
+
+    /// The settings of the moment, with the cluster's ProxyConfigs.
+    fn config(&self) -> InjectConfig {
+        let proxy_configs = self.hub.mesh().proxy_configs.clone();
+        InjectConfig { proxy_configs, ..(*self.config.config()).clone() }
     }
 
     async fn labels(&self, namespace: &str) -> BTreeMap<String, String> {

@@ -1,17 +1,18 @@
-//! The access log, in the format that MeshConfig asks for.
-
-use std::collections::HashMap;
+//! The access log, in the format that MeshConfig or a Telemetry asks for.
 
 use lateen_mesh::Settings;
+use lateen_mesh::telemetry::{self, LogFormat};
 use lateen_xds::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use lateen_xds::pb::envoy::config::core::v3::{
     DataSource, SubstitutionFormatString, data_source, substitution_format_string,
 };
 use lateen_xds::pb::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use lateen_xds::pb::google::protobuf::value::Kind;
-use lateen_xds::pb::google::protobuf::{Struct, Value};
+use lateen_xds::pb::google::protobuf::{ListValue, Struct, Value};
 
+use super::log_filter;
 use crate::proto::any;
+use crate::proxy::Flavour;
 
 /// Istio's default text format.
 const TEXT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
@@ -49,40 +50,61 @@ const JSON: [(&str, &str); 23] = [
     ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
 ];
 
-/// The access loggers of a listener's filters: one, where MeshConfig names a file.
-pub(crate) fn of(settings: &Settings) -> Vec<AccessLog> {
-    let Some(path) = &settings.access_log_file else { return Vec::new() };
-    let format = match (settings.access_log_json, &settings.access_log_format) {
-        (false, custom) => {
-            let text = custom.as_deref().unwrap_or(TEXT).to_owned();
-            substitution_format_string::Format::TextFormatSource(DataSource {
-                specifier: Some(data_source::Specifier::InlineString(text)),
-                ..DataSource::default()
-            })
-        }
-        (true, custom) => substitution_format_string::Format::JsonFormat(json(custom.as_deref())),
+/// The access loggers of a listener's filters: one for each file that MeshConfig or a Telemetry names.
+pub(crate) fn of(settings: &Settings, flavour: Flavour) -> Vec<AccessLog> {
+    settings.observed.logs.iter().map(|log| logger(log, flavour)).collect()
+}
+
+fn logger(log: &telemetry::AccessLog, flavour: Flavour) -> AccessLog {
+    let text = |text: &str| {
+        substitution_format_string::Format::TextFormatSource(DataSource {
+            specifier: Some(data_source::Specifier::InlineString(text.to_owned())),
+            ..DataSource::default()
+        })
     };
-    let log = FileAccessLog {
-        path: path.to_string(),
+    let format = match &log.format {
+        LogFormat::Text => text(TEXT),
+        LogFormat::CustomText(custom) => text(custom),
+        LogFormat::Json => substitution_format_string::Format::JsonFormat(json(None)),
+        LogFormat::CustomJson(custom) => substitution_format_string::Format::JsonFormat(json(Some(custom))),
+    };
+    let file = FileAccessLog {
+        path: log.path.to_string(),
         access_log_format: Some(file_access_log::AccessLogFormat::LogFormat(SubstitutionFormatString {
             format: Some(format),
+            omit_empty_values: log.omit_empty,
             ..SubstitutionFormatString::default()
         })),
     };
-    vec![AccessLog {
+    AccessLog {
         name: "envoy.access_loggers.file".to_owned(),
-        config_type: any(&log).map(access_log::ConfigType::TypedConfig),
-        ..AccessLog::default()
-    }]
+        filter: log.expression.as_deref().and_then(|expression| log_filter::of(expression, flavour)),
+        config_type: any(&file).map(access_log::ConfigType::TypedConfig),
+    }
 }
 
-/// The custom JSON format where it is a JSON object of texts, else Istio's.
+/// The custom JSON format where it is a JSON object, else Istio's.
 fn json(custom: Option<&str>) -> Struct {
-    let text = |value: &str| Value { kind: Some(Kind::StringValue(value.to_owned())) };
-    let custom = custom.and_then(|c| serde_json::from_str::<HashMap<String, String>>(c).ok());
+    let custom =
+        custom.and_then(|c| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(c).ok());
     let fields = match custom {
-        Some(custom) => custom.into_iter().map(|(key, value)| (key, text(&value))).collect(),
-        None => JSON.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect(),
+        Some(custom) => custom.into_iter().map(|(key, given)| (key, value(given))).collect(),
+        None => JSON.iter().map(|(key, text)| ((*key).to_owned(), value((*text).into()))).collect(),
     };
     Struct { fields }
+}
+
+fn value(given: serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    let kind = match given {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(value) => Kind::BoolValue(value),
+        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Json::String(text) => Kind::StringValue(text),
+        Json::Array(items) => Kind::ListValue(ListValue { values: items.into_iter().map(value).collect() }),
+        Json::Object(fields) => Kind::StructValue(Struct {
+            fields: fields.into_iter().map(|(key, given)| (key, value(given))).collect(),
+        }),
+    };
+    Value { kind: Some(kind) }
 }

@@ -17,7 +17,7 @@ use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager
 use lateen_xds::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use lateen_xds::pb::google::protobuf::Any;
 
-use super::access_log;
+use super::{access_log, stats};
 use crate::proto::{ads, any, boolean, empty_any, seconds};
 use crate::proxy::Flavour;
 use crate::route::filters;
@@ -61,8 +61,8 @@ pub(crate) fn manager(
         stat_prefix: stat_prefix.to_owned(),
         server_name: "istio-envoy".to_owned(),
         route_specifier: Some(routes),
-        http_filters: http_filters(flavour),
-        access_log: access_log::of(settings),
+        http_filters: http_filters(settings, flavour),
+        access_log: access_log::of(settings, flavour),
         use_remote_address: boolean(side == Side::Gateway),
         generate_request_id: boolean(true),
         stream_idle_timeout: seconds(0),
@@ -108,7 +108,7 @@ pub(crate) fn manager(
 }
 
 /// The HTTP filters in the order in which requests pass them.
-fn http_filters(flavour: Flavour) -> Vec<HttpFilter> {
+fn http_filters(settings: &Settings, flavour: Flavour) -> Vec<HttpFilter> {
     let http = |name: &str, config: Any| HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(config)),
@@ -120,12 +120,9 @@ fn http_filters(flavour: Flavour) -> Vec<HttpFilter> {
     }
     list.push(http(filters::FAULT, lateen_xds::any(&HttpFault::default())));
     list.push(http(filters::CORS, lateen_xds::any(&Cors {})));
-    if flavour == Flavour::Lateen {
-        list.push(http("istio.stats", empty_any(STATS)));
+    if let Some(config) = stats::config(settings).filter(|_| flavour == Flavour::Lateen) {
+        list.push(http(stats::NAME, config));
     }
     list.push(http("envoy.filters.http.router", lateen_xds::any(&Router::default())));
     list
 }
-
-/// The type of the configuration of Istio's metrics filter.
-pub(crate) const STATS: &str = "stats.PluginConfig";

@@ -5,7 +5,9 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod inbound;
 mod inspect;
+mod log_filter;
 pub(crate) mod outbound;
+mod stats;
 mod tcp;
 mod tcp_rules;
 pub(crate) mod virtual_outbound;
@@ -14,6 +16,7 @@ use lateen_xds::pb::envoy::config::core::v3::TrafficDirection;
 use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, Listener};
 
 use crate::proto::{address, boolean, seconds};
+pub(crate) use stats::NAME as STATS_FILTER;
 
 /// A listener that no socket is opened for: redirected connections are handed to it by their destination.
 fn unbound(name: &str, ip: &str, port: u16, chains: Vec<FilterChain>) -> Listener {

@@ -9,9 +9,9 @@ use lateen_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_prox
     ClusterSpecifier, WeightedCluster,
 };
 
-use super::access_log;
-use super::http::{STATS, network_filter};
-use crate::proto::{any, empty_any};
+use super::http::network_filter;
+use super::{access_log, stats};
+use crate::proto::any;
 use crate::proxy::Flavour;
 use crate::route::rule::Target;
 
@@ -49,12 +49,10 @@ fn filters(
     let proxy = TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(cluster),
-        access_log: access_log::of(settings),
+        access_log: access_log::of(settings, flavour),
         ..TcpProxy::default()
     };
     let proxy = network_filter("envoy.filters.network.tcp_proxy", any(&proxy));
-    match flavour {
-        Flavour::Lateen => vec![network_filter("istio.stats", Some(empty_any(STATS))), proxy],
-        Flavour::Envoy => vec![proxy],
-    }
+    let stats = stats::config(settings).filter(|_| flavour == Flavour::Lateen);
+    stats.map(|config| network_filter(stats::NAME, Some(config))).into_iter().chain([proxy]).collect()
 }

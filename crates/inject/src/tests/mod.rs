@@ -422,3 +422,42 @@ fn the_admission_patch_gives_the_injected_pod_and_keeps_unknown_fields() {
     assert_eq!(patched["spec"]["fieldOfTomorrow"], json!({ "a": 1 }));
     assert_eq!(pod(patched), injected(&pod(raw), &InjectConfig::default()));
 }
+
+#[test]
+fn proxy_configs_lie_between_the_meshs_default_and_the_annotation_unless_they_select_the_pod() {
+    let proxy_config = |namespace: &str, spec: Value| -> lateen_api::ProxyConfig {
+        let metadata = json!({ "name": "p", "namespace": namespace });
+        serde_json::from_value(json!({
+            "apiVersion": "networking.istio.io/v1beta1", "kind": "ProxyConfig", "metadata": metadata, "spec": spec,
+        }))
+        .unwrap()
+    };
+    let selected = json!({ "matchLabels": { "app": "reviews" } });
+    let config = InjectConfig {
+        default_config: [("concurrency".to_owned(), json!(1)), ("statusPort".to_owned(), json!(15020))]
+            .into_iter()
+            .collect(),
+        proxy_configs: [
+            proxy_config("istio-system", json!({ "environmentVariables": { "A": "mesh", "B": "mesh" } })),
+            proxy_config(
+                "default",
+                json!({ "concurrency": 2, "environmentVariables": { "B": "namespace" } }),
+            ),
+            proxy_config("default", json!({ "selector": selected, "environmentVariables": { "C": "pod" } })),
+            proxy_config("elsewhere", json!({ "concurrency": 9 })),
+        ]
+        .into(),
+        ..InjectConfig::default()
+    };
+    let note = "concurrency: 3\nproxyMetadata: {C: annotation, D: annotation}";
+    let pod = annotated(&[("proxy.istio.io/config", note)]);
+    let injected =
+        inject(&pod, &Target { namespace: "default", namespace_labels: None }, &config).unwrap().pod;
+    let proxy = injected.spec.unwrap().containers.into_iter().find(|c| c.name == "istio-proxy").unwrap();
+    let value = |name: &str| {
+        proxy.env.iter().flatten().find(|e| e.name == name).and_then(|e| e.value.clone()).unwrap_or_default()
+    };
+    assert_eq!(["A", "B", "C", "D"].map(value), ["mesh", "namespace", "pod", "annotation"]);
+    let effective: Value = serde_json::from_str(&value("PROXY_CONFIG")).unwrap();
+    assert_eq!((&effective["concurrency"], &effective["statusPort"]), (&json!(3), &json!(15020)));
+}

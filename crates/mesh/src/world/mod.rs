@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod resource;
+mod tuning;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub struct World {
     destination_rules: HashMap<ConfigKey, Arc<DestinationRule>>,
     gateways: HashMap<ConfigKey, Arc<Gateway>>,
     sidecars: HashMap<ConfigKey, Arc<Sidecar>>,
+    tuning: tuning::Tuning,
     /// Services whose endpoints the next snapshot works out anew.
     stale_endpoints: BTreeSet<ServiceId>,
     all_endpoints_stale: bool,
@@ -103,6 +105,9 @@ impl World {
                 let changed = put(&mut self.sidecars, &key, new);
                 self.config(changed, key)
             }
+            Resource::Telemetry(object) => self.put_telemetry(*object),
+            Resource::EnvoyFilter(object) => self.put_envoy_filter(*object),
+            Resource::ProxyConfig(object) => self.put_proxy_config(*object),
             Resource::Settings(settings) => self.put_settings(*settings),
         }
     }
@@ -132,6 +137,7 @@ impl World {
                 self.config(removed, key.clone())
             }
             Kind::MeshConfig => self.put_settings(Settings::default()),
+            Kind::Telemetry | Kind::EnvoyFilter | Kind::ProxyConfig => self.remove_tuning(key),
             _ => Change::None,
         }
     }
@@ -165,6 +171,7 @@ impl World {
         if has(Kind::Sidecar) {
             mesh.sidecars = Arc::new(Sidecars::index(self.sidecars.values(), &settings.root_namespace));
         }
+        self.tuning.rebuild(&mut mesh, has, &settings.root_namespace);
         mesh.settings = settings.clone();
         let changes = std::mem::take(&mut self.pending);
         if !changes.is_empty() {

@@ -1,6 +1,9 @@
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use lateen_api::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
+use lateen_api::{
+    DestinationRule, EnvoyFilter, Gateway, ProxyConfig, ServiceEntry, Sidecar, Telemetry, VirtualService,
+    WorkloadEntry,
+};
 
 use crate::Settings;
 
@@ -18,6 +21,9 @@ pub enum Resource {
     ServiceEntry(Box<ServiceEntry>),
     WorkloadEntry(Box<WorkloadEntry>),
     Sidecar(Box<Sidecar>),
+    Telemetry(Box<Telemetry>),
+    EnvoyFilter(Box<EnvoyFilter>),
+    ProxyConfig(Box<ProxyConfig>),
     /// What MeshConfig says.
     Settings(Box<Settings>),
 }
@@ -43,5 +49,8 @@ from! {
     ServiceEntry: ServiceEntry,
     WorkloadEntry: WorkloadEntry,
     Sidecar: Sidecar,
+    Telemetry: Telemetry,
+    EnvoyFilter: EnvoyFilter,
+    ProxyConfig: ProxyConfig,
     Settings: Settings,
 }

@@ -9,6 +9,7 @@
 
 mod document;
 mod field;
+mod merge;
 mod read;
 mod scalar;
 #[cfg(test)]
@@ -79,6 +80,31 @@ impl Pool {
         let node = document::parse(text)?;
         let message = read::message(&self.descriptor(&M::full_name())?, &node)?;
         message.transcode_to().map_err(|error| JsonError::UnknownType(error.to_string()))
+    }
+
+    /// Reads a message of which only the full name is known, such as `envoy.config.cluster.v3.Cluster`, into its
+    /// binary form.
+    ///
+    /// # Errors
+    /// As [`Pool::read`], and when the type is not among the descriptors.
+    pub fn read_encoded(&self, name: &str, text: &str) -> Result<Vec<u8>, JsonError> {
+        let node = document::parse(text)?;
+        Ok(read::message(&self.descriptor(name)?, &node)?.encode_to_vec())
+    }
+
+    /// Lays one encoded message over another of the same type: messages are merged field by field, lists appended,
+    /// maps merged by key, scalars, durations and wrappers replaced, and an `Any` of the same type is merged inside.
+    ///
+    /// # Errors
+    /// The type is not among the descriptors, or the bytes are not such a message.
+    pub fn merge(&self, name: &str, base: &[u8], over: &[u8]) -> Result<Vec<u8>, JsonError> {
+        let decode = |body: &[u8]| {
+            DynamicMessage::decode(self.descriptor(name)?, body)
+                .map_err(|error| JsonError::UnknownType(format!("{name}: {error}")))
+        };
+        let mut message = decode(base)?;
+        merge::merge(&mut message, &decode(over)?);
+        Ok(message.encode_to_vec())
     }
 
     /// Writes a message as JSON, with fields in snake_case and in the order of their declaration.
