@@ -70,13 +70,21 @@ fn load_assignments(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) 
     }
     let rule = view.rule(service);
     let ready = view.mesh.endpoints(&service.id);
+    // Without outlier detection or locality settings, all clients get the same.
+    let near = view
+        .key
+        .near
+        .as_ref()
+        .filter(|_| rule.is_some() || !view.mesh.settings.locality.distribute.is_empty());
     let key = UnitKey::Endpoints {
         service: Same(service.clone()),
         rule: rule.cloned().map(Same),
         endpoints: Same(ready.clone()),
+        near: near.cloned(),
         kind: view.key.kind,
     };
-    let make = || endpoints::of_service(service, rule.map(|r| &**r), ready);
+    let settings = &view.mesh.settings;
+    let make = || endpoints::of_service(service, rule.map(|r| &**r), ready, (near.map(|n| &**n), settings));
     Some(cache.unit(key, make).clone())
 }
 

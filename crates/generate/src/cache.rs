@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lateen_mesh::{DestinationRule, Endpoints, Service, Settings, VirtualService};
 use lateen_xds::Encoded;
 
+use crate::locality::Near;
 use crate::proxy::{Flavour, ProxyKind};
 
 /// A shared part of a snapshot, compared by identity: the mesh keeps what did not change in its place.
@@ -51,6 +52,8 @@ pub(crate) enum UnitKey {
         service: Same<Service>,
         rule: Option<Same<DestinationRule>>,
         endpoints: Same<Endpoints>,
+        /// Where the clients are, where that may make a difference.
+        near: Option<Arc<Near>>,
         kind: ProxyKind,
     },
     /// One virtual host of a route configuration.

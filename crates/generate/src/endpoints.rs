@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lateen_mesh::{DestinationRule, Endpoint, Endpoints, Locality, Resolution, Service, labels};
+use lateen_api::networking::destination_rule::Subset;
+use lateen_mesh::{DestinationRule, Endpoint, Endpoints, Locality, Resolution, Service, Settings, labels};
 use lateen_xds::pb::envoy::config::core::v3 as core;
 use lateen_xds::pb::envoy::config::endpoint::v3 as pb;
 use lateen_xds::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints};
 use lateen_xds::{Encoded, TypeUrl};
 
+use crate::cluster::policy::Policy;
+use crate::locality::{Near, Preference};
 use crate::names;
 use crate::proto::{address, istio_metadata, u32_value};
 use crate::proxy::ProxyKind;
@@ -30,19 +33,22 @@ pub(crate) fn of_service(
     service: &Service,
     rule: Option<&DestinationRule>,
     endpoints: &Endpoints,
+    (near, settings): (Option<&Near>, &Settings),
 ) -> Vec<Encoded> {
     let mut out = Vec::new();
     for port in &service.ports {
         let all = endpoints.of_port(port.number);
-        let mut push = |subset: &str, chosen: &[&Endpoint]| {
-            let name = names::outbound(port.number, subset, &service.id.host);
-            let message = assignment(&name, chosen);
+        let mut push = |subset: Option<&Subset>, chosen: &[&Endpoint]| {
+            let name = names::outbound(port.number, subset.map_or("", |s| &s.name), &service.id.host);
+            let policy = Policy::of(rule.map(|r| &r.spec), subset, port.number);
+            let preference = Preference::new(near, &policy, settings);
+            let message = preferring(&name, chosen, preference.as_ref());
             out.push(Encoded::new(TypeUrl::Endpoints, name, &message));
         };
-        push("", &all.iter().collect::<Vec<_>>());
+        push(None, &all.iter().collect::<Vec<_>>());
         for subset in rule.iter().flat_map(|r| &r.spec.subsets) {
             let chosen: Vec<_> = all.iter().filter(|e| labels::selects(&subset.labels, &e.labels)).collect();
-            push(&subset.name, &chosen);
+            push(Some(subset), &chosen);
         }
     }
     out
@@ -50,11 +56,36 @@ pub(crate) fn of_service(
 
 /// A load assignment, its endpoints grouped by locality.
 pub(crate) fn assignment(cluster: &str, endpoints: &[&Endpoint]) -> ClusterLoadAssignment {
-    let mut by_locality: BTreeMap<&Arc<Locality>, Vec<&Endpoint>> = BTreeMap::new();
+    preferring(cluster, endpoints, None)
+}
+
+/// A load assignment whose localities have the priorities or shares that some clients give them.
+fn preferring(
+    cluster: &str,
+    endpoints: &[&Endpoint],
+    preference: Option<&Preference<'_>>,
+) -> ClusterLoadAssignment {
+    let distance = |e: &Endpoint| preference.filter(|p| p.splits_localities()).map_or(0, |p| p.distance(e));
+    let mut by_locality: BTreeMap<(&Arc<Locality>, u32), Vec<&Endpoint>> = BTreeMap::new();
     for endpoint in endpoints {
-        by_locality.entry(&endpoint.locality).or_default().push(endpoint);
+        by_locality.entry((&endpoint.locality, distance(endpoint))).or_default().push(endpoint);
     }
-    let group = |(locality, endpoints): (&Arc<Locality>, Vec<&Endpoint>)| LocalityLbEndpoints {
+    let mut groups: Vec<(u32, LocalityLbEndpoints)> = by_locality
+        .into_iter()
+        .map(|((locality, distance), endpoints)| (distance, group(locality, endpoints)))
+        .collect();
+    if let Some(preference) = preference {
+        preference.arrange(&mut groups);
+    }
+    ClusterLoadAssignment {
+        cluster_name: cluster.to_owned(),
+        endpoints: groups.into_iter().map(|(_, group)| group).collect(),
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+fn group(locality: &Locality, endpoints: Vec<&Endpoint>) -> LocalityLbEndpoints {
+    LocalityLbEndpoints {
         locality: Some(core::Locality {
             region: locality.region.to_string(),
             zone: locality.zone.to_string(),
@@ -65,11 +96,6 @@ pub(crate) fn assignment(cluster: &str, endpoints: &[&Endpoint]) -> ClusterLoadA
         ),
         lb_endpoints: endpoints.into_iter().map(endpoint).collect(),
         ..LocalityLbEndpoints::default()
-    };
-    ClusterLoadAssignment {
-        cluster_name: cluster.to_owned(),
-        endpoints: by_locality.into_iter().map(group).collect(),
-        ..ClusterLoadAssignment::default()
     }
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use lateen_api::networking::envoy_filter::PatchContext;
 use lateen_mesh::telemetry::Side;
 use lateen_mesh::{
-    Changes, EnvoyFilters, Labels, Mesh, Scope, Services, Settings, Sidecars, Telemetry, Workload,
+    Changes, EnvoyFilters, Labels, Locality, Mesh, Scope, Services, Settings, Sidecars, Telemetry, Workload,
 };
 use lateen_xds::{Encoded, TypeUrl};
 
 use crate::cache::Cache;
 use crate::delta::slot;
+use crate::locality::Near;
 use crate::observe::Observers;
 use crate::patch::{Patcher, Patches};
 use crate::proxy::ProxyKind;
@@ -162,8 +163,38 @@ impl Generator {
                 .collect(),
             patches: patches.ids.clone(),
             labels: labels.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            near: self.near(proxy, workload),
             ports: if is_gateway { ports(proxy) } else { Vec::new() },
         }
+    }
+
+    /// Where a proxy is, if any rule asks for it: by its node's locality, or as the proxy itself says.
+    fn near(&self, proxy: &Proxy, workload: Option<&Workload>) -> Option<Arc<Near>> {
+        let rules = &self.mesh.destination_rules;
+        if !rules.by_locality && self.mesh.settings.locality.distribute.is_empty() {
+            return None;
+        }
+        let [region, zone, subzone] = proxy.locality.clone();
+        let told = Arc::new(Locality { region, zone, subzone });
+        let found = Some(told).filter(|l| !l.is_empty()).or_else(|| self.mesh.locality(workload?));
+        let labels = proxy.labels.iter().filter(|(key, _)| rules.failover_labels.contains(*key));
+        let labels: Labels = labels.map(|(k, v)| (k.clone(), v.clone())).collect();
+        let locality = match found {
+            None if labels.is_empty() => return None,
+            found => found.unwrap_or_default(),
+        };
+        let mut near = Near { locality, labels };
+        // The place counts among the labels.
+        for (key, value) in [
+            ("topology.kubernetes.io/region", &near.locality.region),
+            ("topology.kubernetes.io/zone", &near.locality.zone),
+            ("topology.istio.io/subzone", &near.locality.subzone),
+        ] {
+            if rules.failover_labels.contains(key) {
+                near.labels.insert(key.to_owned(), value.to_string());
+            }
+        }
+        Some(Arc::new(near))
     }
 
     /// `mesh` is the present snapshot with the settings of these proxies.

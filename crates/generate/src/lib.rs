@@ -12,6 +12,7 @@ mod endpoints;
 mod gateway;
 mod generator;
 mod listener;
+mod locality;
 mod names;
 mod observe;
 mod ordered;

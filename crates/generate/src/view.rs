@@ -3,6 +3,7 @@ use std::sync::Arc;
 use lateen_mesh::{DestinationRule, Labels, Mesh, Scope, Service};
 
 use crate::cache::{Client, Destination, Same};
+use crate::locality::Near;
 use crate::patch::PatchIds;
 use crate::proxy::{Flavour, Interception, ProxyKind};
 
@@ -21,6 +22,8 @@ pub(crate) struct ScopeKey {
     pub patches: PatchIds,
     /// The labels that any rule asks for; for gateways all labels, which select their servers.
     pub labels: Labels,
+    /// Where the proxies are, where rules treat clients by it.
+    pub near: Option<Arc<Near>>,
     /// For gateways: ports of the services that select them, with the ports on which the pod listens.
     pub ports: Vec<(u16, u16)>,
 }

@@ -62,6 +62,10 @@ pub struct DestinationRules {
     root_namespace: Arc<str>,
     /// Keys of workload labels that any rule selects its clients by.
     pub selector_labels: BTreeSet<String>,
+    /// Whether any rule may treat clients by where they are: it has outlier detection or locality settings.
+    pub by_locality: bool,
+    /// Keys of the labels that any rule's `failoverPriority` compares.
+    pub failover_labels: BTreeSet<String>,
     default: Visibility,
 }
 
@@ -79,6 +83,7 @@ impl DestinationRules {
             Self { root_namespace: root_namespace.clone(), default: default.clone(), ..Self::default() };
         for rule in sorted {
             index.selector_labels.extend(rule.workload_selector.iter().flat_map(|s| s.keys().cloned()));
+            index.note_localities(&rule.spec);
             let of = index.by_namespace.entry(rule.meta.namespace.clone()).or_default();
             let list = if !hostname::is_wildcard(&rule.host) {
                 of.exact.entry(rule.host.clone()).or_default()
@@ -102,6 +107,25 @@ impl DestinationRules {
             of.wildcard.sort_by(|(a, _), (b, _)| hostname::by_specificity(a, b));
         }
         index
+    }
+
+    fn note_localities(&mut self, spec: &DestinationRuleSpec) {
+        let subsets = spec.subsets.iter().filter_map(|s| s.traffic_policy.as_ref());
+        for policy in spec.traffic_policy.iter().chain(subsets) {
+            let ports = &policy.port_level_settings;
+            let balancers =
+                policy.load_balancer.iter().chain(ports.iter().filter_map(|p| p.load_balancer.as_ref()));
+            let outliers =
+                policy.outlier_detection.is_some() || ports.iter().any(|p| p.outlier_detection.is_some());
+            self.by_locality |= outliers;
+            for setting in balancers.filter_map(|b| b.locality_lb_setting.as_ref()) {
+                self.by_locality = true;
+                // `key` compares the two ends' own values, `key=value` names one.
+                let keys =
+                    setting.failover_priority.iter().map(|p| p.split_once('=').map_or(&**p, |(k, _)| k));
+                self.failover_labels.extend(keys.map(str::to_owned));
+            }
+        }
     }
 
     /// Every rule, in no order.

@@ -10,7 +10,7 @@ use crate::service::TargetPort;
 use crate::sidecar::Sidecars;
 use crate::telemetry::Telemetries;
 use crate::virtual_service::VirtualServices;
-use crate::{Endpoints, Labels, Port, Service, ServiceId, Settings, Workload, labels};
+use crate::{Endpoints, Labels, Locality, Port, Service, ServiceId, Settings, Workload, labels};
 
 /// An immutable snapshot of the mesh. Parts that did not change are shared with the snapshot before.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Mesh {
     pub envoy_filters: Arc<EnvoyFilters>,
     /// All ProxyConfigs, oldest first; injection writes them into pods.
     pub proxy_configs: Arc<[lateen_api::ProxyConfig]>,
+    /// Where nodes are.
+    pub(crate) nodes: Arc<HashMap<Arc<str>, Arc<Locality>>>,
     pub(crate) endpoints: Arc<HashMap<ServiceId, Arc<Endpoints>>>,
     pub(crate) workloads: Arc<Workloads>,
 }
@@ -102,6 +104,14 @@ impl Mesh {
     pub fn endpoints(&self, service: &ServiceId) -> &Arc<Endpoints> {
         static NONE: LazyLock<Arc<Endpoints>> = LazyLock::new(Arc::default);
         self.endpoints.get(service).unwrap_or(&NONE)
+    }
+
+    /// Where a workload runs, as far as it or its node tells.
+    pub fn locality(&self, workload: &Workload) -> Option<Arc<Locality>> {
+        match &workload.locality {
+            Some(text) => Some(Arc::new(Locality::parse(text))),
+            None => self.nodes.get(&workload.node).cloned(),
+        }
     }
 
     /// Whether all services have the same endpoints as in another snapshot, by identity.

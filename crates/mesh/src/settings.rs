@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use lateen_api::Duration;
 use lateen_api::mesh_config::providers::ExtensionProvider;
+use lateen_api::networking::traffic_policy::LocalityLoadBalancerSetting;
 
 use crate::Visibility;
 use crate::telemetry::Observed;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub default_metrics: Vec<Arc<str>>,
     /// What is logged and measured: as MeshConfig says, or as Telemetries say for one side of some proxies.
     pub observed: Observed,
+    /// How clients prefer near endpoints where a DestinationRule does not say (`localityLbSetting`).
+    pub locality: LocalityLoadBalancerSetting,
     /// How long connecting may take (`connectTimeout`).
     pub connect_timeout: Duration,
     /// Retries of HTTP routes that say nothing about them (`defaultHttpRetryPolicy`).
@@ -58,6 +61,7 @@ impl Default for Settings {
             default_logging: Vec::new(),
             default_metrics: Vec::new(),
             observed: Observed::default(),
+            locality: LocalityLoadBalancerSetting::default(),
             connect_timeout: Duration::from_secs(10),
             default_retries: None,
             default_service_export: Visibility::public(),

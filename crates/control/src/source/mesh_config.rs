@@ -67,6 +67,7 @@ fn read(text: &str, domain: &str) -> Result<Settings, String> {
     ] {
         *place = take_field(&mut fields, name, &mut report).unwrap_or(*place);
     }
+    settings.locality = take_field(&mut fields, "localityLbSetting", &mut report).unwrap_or_default();
     settings.default_retries = take_field(&mut fields, "defaultHttpRetryPolicy", &mut report);
     for (name, place) in [
         ("defaultServiceExportTo", &mut settings.default_service_export),

@@ -108,6 +108,7 @@ fn outbound(
     discovery(&mut cluster, service, port, subset, settings, kind);
     policy::connections(&mut cluster, policy.connection_pool);
     policy::outliers(&mut cluster, policy.outlier_detection);
+    policy::locality_shares(&mut cluster, policy.load_balancer, &settings.locality);
     let upgrade = policy.connection_pool.and_then(|p| p.http.as_ref());
     let http2 = match upgrade.map(|h| h.h2_upgrade_policy) {
         Some(H2UpgradePolicy::Upgrade) if port.protocol == Protocol::Http => Upstream::Http2,

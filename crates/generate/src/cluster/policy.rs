@@ -3,9 +3,11 @@
 use lateen_api::networking::destination_rule::{DestinationRuleSpec, Subset};
 use lateen_api::networking::traffic_policy::{
     ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, HashAlgorithm, LbPolicy,
-    LoadBalancerSettings, OutlierDetection, SimpleLb, TrafficPolicy, WarmupConfiguration,
+    LoadBalancerSettings, LocalityLoadBalancerSetting, OutlierDetection, SimpleLb, TrafficPolicy,
+    WarmupConfiguration,
 };
 use lateen_xds::pb::envoy::config::cluster::v3 as cluster;
+use lateen_xds::pb::envoy::config::cluster::v3::cluster::common_lb_config::LocalityConfigSpecifier;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{
     LbConfig, LbPolicy as EnvoyLb, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig,
     RoundRobinLbConfig, SlowStartConfig,
@@ -126,6 +128,20 @@ pub(crate) fn load_balancing(out: &mut cluster::Cluster, settings: Option<&LoadB
             let config = |s| LeastRequestLbConfig { slow_start_config: Some(s), ..Default::default() };
             out.lb_config = slow_start.map(|s| LbConfig::LeastRequestLbConfig(config(s)));
         }
+    }
+}
+
+/// Lets the weights of localities count, where shares are given to them.
+pub(crate) fn locality_shares(
+    out: &mut cluster::Cluster,
+    settings: Option<&LoadBalancerSettings>,
+    of_mesh: &LocalityLoadBalancerSetting,
+) {
+    let setting = settings.and_then(|s| s.locality_lb_setting.as_ref()).unwrap_or(of_mesh);
+    if setting.enabled.unwrap_or(true) && !setting.distribute.is_empty() {
+        let common = out.common_lb_config.get_or_insert_with(Default::default);
+        common.locality_config_specifier =
+            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(Default::default()));
     }
 }
 

@@ -74,6 +74,9 @@ impl Cluster0 {
             "ServiceEntry" => self.put::<lateen_api::ServiceEntry>(document),
             "WorkloadEntry" => self.put::<lateen_api::WorkloadEntry>(document),
             "Sidecar" => self.put::<lateen_api::Sidecar>(document),
+            "Telemetry" => self.put::<lateen_api::Telemetry>(document),
+            "EnvoyFilter" => self.put::<lateen_api::EnvoyFilter>(document),
+            "Node" => self.put::<k8s_openapi::api::core::v1::Node>(document),
             _ => {}
         }
     }

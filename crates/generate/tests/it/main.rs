@@ -6,3 +6,6 @@ mod envoy;
 mod features;
 mod incremental;
 mod kit;
+mod localities;
+mod patches;
+mod telemetry;

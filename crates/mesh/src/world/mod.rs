@@ -149,6 +149,9 @@ impl World {
         if !self.pending.workloads.is_empty() {
             mesh.workloads = Arc::new(self.index_workloads());
         }
+        if self.pending.keys.iter().any(|key| key.kind == Kind::Node) {
+            mesh.nodes = Arc::new(self.nodes.clone());
+        }
         let stale = std::mem::take(&mut self.stale);
         let has = |kind: Kind| stale.contains(&kind) || stale.contains(&Kind::MeshConfig);
         let settings = &self.settings;
