@@ -32,6 +32,8 @@ pub enum Code {
     ReferencedResourceNotFound,
     /// `IST0104`: a Gateway's port that no service of its workload has.
     GatewayPortNotOnWorkload,
+    /// `IST0106`: a part of a resource that cannot be used.
+    SchemaValidationError,
     /// `IST0109`: two VirtualServices for one host at sidecars.
     ConflictingMeshGatewayVirtualServiceHosts,
     /// `IST0111`: two Sidecars without selector in one namespace.
@@ -50,6 +52,7 @@ impl Code {
         match self {
             Code::ReferencedResourceNotFound => "IST0101",
             Code::GatewayPortNotOnWorkload => "IST0104",
+            Code::SchemaValidationError => "IST0106",
             Code::ConflictingMeshGatewayVirtualServiceHosts => "IST0109",
             Code::MultipleSidecarsWithoutWorkloadSelectors => "IST0111",
             Code::PortNameIsNotUnderNamingConvention => "IST0118",
@@ -63,6 +66,7 @@ impl Code {
         match self {
             Code::ReferencedResourceNotFound => "ReferencedResourceNotFound",
             Code::GatewayPortNotOnWorkload => "GatewayPortNotOnWorkload",
+            Code::SchemaValidationError => "SchemaValidationError",
             Code::ConflictingMeshGatewayVirtualServiceHosts => "ConflictingMeshGatewayVirtualServiceHosts",
             Code::MultipleSidecarsWithoutWorkloadSelectors => "MultipleSidecarsWithoutWorkloadSelectors",
             Code::PortNameIsNotUnderNamingConvention => "PortNameIsNotUnderNamingConvention",

@@ -6,6 +6,7 @@ mod finding;
 mod gateways;
 mod ports;
 mod references;
+mod tuning;
 
 pub use finding::{Code, Finding, Severity};
 use lateen_mesh::Mesh;
@@ -17,6 +18,7 @@ pub fn analyze(mesh: &Mesh) -> Vec<Finding> {
     conflicts::check(mesh, &mut findings);
     gateways::check(mesh, &mut findings);
     ports::check(mesh, &mut findings);
+    tuning::check(mesh, &mut findings);
     findings.sort();
     findings
 }

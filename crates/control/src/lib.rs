@@ -18,6 +18,7 @@ pub use control::{Addresses, Control, run};
 pub use hub::{Hub, Published, queue, run as run_hub};
 pub use metrics::Metrics;
 pub use options::{ControlOptions, EnvironmentError, KubeAccess, Ports};
+pub use source::mesh_settings;
 pub use view::View;
 
 /// What the servers share.

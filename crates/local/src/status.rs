@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
@@ -63,6 +63,12 @@ async fn pods(client: &Client, text: &mut String) -> Result<()> {
 async fn findings(client: &Client, text: &mut String) -> Result<()> {
     use lateen_api::networking as n;
     let mut world = World::new();
+    let mesh_config = Api::<ConfigMap>::namespaced(client.clone(), "istio-system").get_opt("istio").await?;
+    let mesh_config = mesh_config.and_then(|map| map.data?.remove("mesh")).unwrap_or_default();
+    match lateen_control::mesh_settings(&mesh_config, "cluster.local") {
+        Ok(settings) => drop(world.upsert(Resource::from(settings))),
+        Err(reason) => drop(writeln!(text, "\nMesh configuration refused: {reason}")),
+    }
     for service in Api::<Service>::all(client.clone()).list(&ListParams::default()).await? {
         world.upsert(Resource::from(service));
     }
@@ -75,6 +81,8 @@ async fn findings(client: &Client, text: &mut String) -> Result<()> {
     load::<n::service_entry::ServiceEntrySpec>(client, &mut world).await?;
     load::<n::workload_entry::WorkloadEntrySpec>(client, &mut world).await?;
     load::<n::sidecar::SidecarSpec>(client, &mut world).await?;
+    load::<n::envoy_filter::EnvoyFilterSpec>(client, &mut world).await?;
+    load::<lateen_api::telemetry::TelemetrySpec>(client, &mut world).await?;
     let findings = lateen_analysis::analyze(&world.snapshot().0);
     if findings.is_empty() {
         text.push_str("\nNo references that lead nowhere, no conflicts.\n");

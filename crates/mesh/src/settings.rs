@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use lateen_api::Duration;
+use lateen_api::mesh_config::MeshConfig;
 use lateen_api::mesh_config::providers::ExtensionProvider;
 use lateen_api::networking::traffic_policy::LocalityLoadBalancerSetting;
 
@@ -69,7 +70,7 @@ impl Default for Settings {
             default_destination_rule_export: Visibility::public(),
             dns_refresh_rate: Duration::from_secs(60),
             detection_timeout: Duration::ZERO,
-            extension_providers: Vec::new(),
+            extension_providers: MeshConfig::istio_defaults().extension_providers,
         }
     }
 }

@@ -42,6 +42,8 @@ fn found(resources: Vec<Value>) -> Vec<Finding> {
                 serde_json::from_value::<lateen_api::DestinationRule>(object).unwrap().into()
             }
             Some("Gateway") => serde_json::from_value::<lateen_api::Gateway>(object).unwrap().into(),
+            Some("Telemetry") => serde_json::from_value::<lateen_api::Telemetry>(object).unwrap().into(),
+            Some("EnvoyFilter") => serde_json::from_value::<lateen_api::EnvoyFilter>(object).unwrap().into(),
             Some("Sidecar") => serde_json::from_value::<lateen_api::Sidecar>(object).unwrap().into(),
             other => panic!("{other:?}"),
         };
@@ -151,5 +153,44 @@ fn a_second_sidecar_for_all_workloads_is_found() {
     assert_eq!(
         places(&findings),
         [(Code::MultipleSidecarsWithoutWorkloadSelectors, "spec.workloadSelector")]
+    );
+}
+
+#[test]
+fn patches_that_cannot_be_applied_are_named_with_their_field() {
+    let patch =
+        |to: &str, value: Value| json!({"applyTo": to, "patch": {"operation": "MERGE", "value": value}});
+    let patches = json!([
+        patch("CLUSTER", json!({"connect_timeout": "1s"})),
+        patch("CLUSTER", json!({"conect_timeout": "1s"})),
+        patch("BOOTSTRAP", json!({"admin": {}})),
+    ]);
+    let findings = found(vec![istio("EnvoyFilter", "f", json!({"configPatches": patches}))]);
+    assert_eq!(
+        places(&findings),
+        [
+            (Code::SchemaValidationError, "spec.configPatches[1].patch.value"),
+            (Code::SchemaValidationError, "spec.configPatches[2].applyTo"),
+        ]
+    );
+    assert!(findings[0].message.contains("did you mean `connect_timeout`"), "{}", findings[0].message);
+}
+
+#[test]
+fn logs_that_lead_nowhere_and_filters_that_proxies_cannot_check_are_found() {
+    let logging = json!([
+        {"providers": [{"name": "envoy"}], "filter": {"expression": "response.code >= 400"}},
+        {"providers": [{"name": "nosuch"}, {"name": "prometheus"}]},
+        {"filter": {"expression": "connection.mtls"}},
+    ]);
+    let mut telemetry = istio("Telemetry", "t", json!({"accessLogging": logging}));
+    telemetry["apiVersion"] = json!("telemetry.istio.io/v1");
+    assert_eq!(
+        places(&found(vec![telemetry])),
+        [
+            (Code::ReferencedResourceNotFound, "spec.accessLogging[1].providers[0].name"),
+            (Code::ReferencedResourceNotFound, "spec.accessLogging[1].providers[1].name"),
+            (Code::SchemaValidationError, "spec.accessLogging[2].filter.expression"),
+        ]
     );
 }

@@ -31,6 +31,14 @@ pub(super) fn take(map: &ConfigMap, domain: &str) -> Taken {
     }
 }
 
+/// The settings that the mesh reads of MeshConfig (YAML), for services of a DNS domain.
+///
+/// # Errors
+/// The fields that cannot be read, and why.
+pub fn settings(text: &str, domain: &str) -> Result<Settings, String> {
+    read(text, domain)
+}
+
 /// The settings that the mesh reads. Fields of MeshConfig that concern others (the injector, certificates,
 /// telemetry) are not looked at here.
 fn read(text: &str, domain: &str) -> Result<Settings, String> {

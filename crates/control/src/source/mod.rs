@@ -8,6 +8,7 @@ mod watch;
 
 pub use injection::Injection;
 pub use kubernetes::{MeshConfigMap, Namespaces, kubernetes};
+pub use mesh_config::settings as mesh_settings;
 
 use lateen_mesh::{ConfigKey, Kind, Resource};
 

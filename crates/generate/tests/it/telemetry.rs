@@ -1,7 +1,5 @@
 //! Telemetries in the listeners of the proxies that they are for.
 
-use lateen_api::mesh_config::MeshConfig;
-use lateen_mesh::Settings;
 use lateen_xds::istio::StatsConfig;
 use lateen_xds::pb::envoy::config::accesslog::v3::AccessLog;
 use lateen_xds::pb::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
@@ -27,8 +25,6 @@ spec: {template: {metadata: {labels: {app: a}}, spec: {containers: []}}}
 
 fn cluster(telemetries: &str) -> Cluster0 {
     let mut cluster = Cluster0::new();
-    let extension_providers = MeshConfig::istio_defaults().extension_providers;
-    cluster.world.upsert(Settings { extension_providers, ..Settings::default() }.into());
     cluster.apply(SERVICES);
     cluster.apply(telemetries);
     cluster
