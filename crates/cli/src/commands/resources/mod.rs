@@ -104,6 +104,22 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
+/// An error as a user reads it: of what the API server answered its message, and what to do.
+fn words(error: &anyhow::Error) -> String {
+    let status = error.chain().find_map(|cause| match cause.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => Some(status),
+        _ => None,
+    });
+    let Some(status) = status else { return format!("{error:#}") };
+    let mend = match status.code {
+        409 if status.message.contains("already exists") => "; `replace` changes it",
+        409 => "; it was changed meanwhile: try again",
+        404 => "; `get` lists what there is",
+        _ => "",
+    };
+    format!("{error}: {}{mend}", status.message)
+}
+
 /// Says how each went, and fails if one did.
 pub fn report(outcomes: Vec<Result<String>>) -> Result<()> {
     let mut failed = 0;
@@ -112,7 +128,7 @@ pub fn report(outcomes: Vec<Result<String>>) -> Result<()> {
             Ok(line) => println!("{line}"),
             Err(error) => {
                 failed += 1;
-                eprintln!("Error: {error:#}");
+                eprintln!("Error: {}", words(&error));
             }
         }
     }
