@@ -165,7 +165,9 @@ fn patches_that_cannot_be_applied_are_named_with_their_field() {
         patch("CLUSTER", json!({"conect_timeout": "1s"})),
         patch("BOOTSTRAP", json!({"admin": {}})),
     ]);
-    let findings = found(vec![istio("EnvoyFilter", "f", json!({"configPatches": patches}))]);
+    let mut filter = istio("EnvoyFilter", "f", json!({"configPatches": patches}));
+    filter["apiVersion"] = json!("networking.istio.io/v1alpha3");
+    let findings = found(vec![filter]);
     assert_eq!(
         places(&findings),
         [
