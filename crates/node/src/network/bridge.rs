@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
-use super::{API_IP, BRIDGE, DNS_IP, NODE_IP, POD_NETWORK, SERVICE_NETWORK, sysctl};
+use super::{API_IP, BRIDGE, DNS_IP, NODE_IP, POD_NETWORK, SERVICE_NETWORK, hardware_address, sysctl};
 
 /// The bridge, ready for pods.
 #[derive(Clone)]
@@ -27,7 +27,9 @@ impl Bridge {
         raise_loopback(&handle).await?;
         handle
             .link()
-            .add(LinkBridge::new(BRIDGE).up().build())
+            // Left to the kernel, a bridge's address follows the lowest of its ports': it would change as pods come and
+            // go, and every pod that knows the old one would be cut off until its neighbour entry is probed.
+            .add(LinkBridge::new(BRIDGE).address(hardware_address(NODE_IP).to_vec()).up().build())
             .execute()
             .await
             .context("make the bridge lateen0")?;

@@ -24,6 +24,13 @@ pub const API_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// Cluster DNS.
 pub const DNS_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
+/// The Ethernet address of the interface with this address, as Kubernetes' bridge plugin makes them: who remembers the
+/// neighbour of an address that was given out again remembers right.
+pub(crate) fn hardware_address(ip: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = ip.octets();
+    [0x0a, 0x58, a, b, c, d]
+}
+
 /// Sets a sysctl of the calling thread's network namespace.
 pub(crate) fn sysctl(name: &str, value: &str) {
     if let Err(error) = std::fs::write(format!("/proc/sys/{name}"), value) {

@@ -11,7 +11,7 @@ use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::sync::oneshot;
 
-use super::{Bridge, NODE_IP, sysctl};
+use super::{Bridge, NODE_IP, hardware_address, sysctl};
 
 const INTERFACE: &str = "eth0";
 
@@ -85,8 +85,11 @@ fn enter_new() -> Result<(File, File)> {
 /// Makes the pair of interfaces, one end on the bridge and one in the pod.
 async fn join(bridge: &Bridge, net: &File, ip: Ipv4Addr) -> Result<()> {
     let [_, _, high, low] = ip.octets();
-    let peer =
-        LinkMessageBuilder::<LinkUnspec>::default().name(INTERFACE).setns_by_fd(net.as_raw_fd()).build();
+    let peer = LinkMessageBuilder::<LinkUnspec>::default()
+        .name(INTERFACE)
+        .address(hardware_address(ip).to_vec())
+        .setns_by_fd(net.as_raw_fd())
+        .build();
     let mut link =
         LinkMessageBuilder::<LinkVeth>::new_with_info_kind(rtnetlink::packet_route::link::InfoKind::Veth)
             .name(format!("veth{high:02x}{low:02x}"))

@@ -11,7 +11,7 @@ mod streams;
 
 use std::process::ExitCode;
 
-const TESTS: [(&str, mesh::Test); 9] = [
+const TESTS: [(&str, mesh::Test); 10] = [
     ("a_pod_with_init_container_and_sidecar_becomes_ready", |m| Box::pin(pods::becomes_ready(m))),
     ("a_failing_container_is_started_again_and_its_log_kept", |m| Box::pin(pods::crash_loop(m))),
     ("a_jobs_pod_succeeds_and_its_sidecar_ends", |m| Box::pin(pods::succeeds(m))),
@@ -19,6 +19,9 @@ const TESTS: [(&str, mesh::Test); 9] = [
     ("volumes_follow_their_config_map", |m| Box::pin(pods::volumes(m))),
     ("what_does_not_fit_stays_pending", |m| Box::pin(pods::unschedulable(m))),
     ("services_are_found_by_name_and_reached", |m| Box::pin(services::reached(m))),
+    ("the_bridge_keeps_its_address_when_pods_come_and_go", |m| {
+        Box::pin(services::bridge_keeps_its_address(m))
+    }),
     ("an_unserved_service_refuses_at_once", |m| Box::pin(services::refused(m))),
     ("logs_and_exec_pass_through_the_api", |m| Box::pin(streams::logs_and_exec(m))),
 ];

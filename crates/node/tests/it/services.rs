@@ -1,7 +1,9 @@
 //! DNS, virtual addresses, the host.
 
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use rtnetlink::packet_route::link::LinkAttribute;
 use serde_json::json;
 
 use crate::mesh::{Mesh, phase, ready};
@@ -66,4 +68,26 @@ pub async fn refused(mesh: &Mesh) {
     assert!(began.elapsed().as_secs() < 2);
     let unknown = client_says(mesh, "unknown", "http://nothing-of-that-name:80/").await;
     assert_ne!(unknown, "ConnectionRefused");
+}
+
+/// A bridge of the kernel's choice takes the lowest address of its ports, and pods' memory of it goes stale.
+pub async fn bridge_keeps_its_address(mesh: &Mesh) {
+    for name in ["passing", "passing-too", "passing-as-well"] {
+        mesh.run(name, &["serve", "8080", name], json!({})).await;
+        mesh.until(name, |pod| phase(pod) == "Running").await;
+        assert_eq!(bridge_address().await, [0x0a, 0x58, 10, 244, 0, 1]);
+    }
+}
+
+async fn bridge_address() -> Vec<u8> {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    let connection = tokio::spawn(connection);
+    let link =
+        handle.link().get().match_name("lateen0".to_owned()).execute().try_next().await.unwrap().unwrap();
+    connection.abort();
+    let address = link.attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(address) => Some(address),
+        _ => None,
+    });
+    address.unwrap()
 }
