@@ -10,7 +10,11 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let target = |part: &str| std::env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
     let native = std::env::var("TARGET") == std::env::var("HOST");
-    if native && target("OS") == "linux" && target("ENV") == "gnu" && glibc().is_some_and(|found| found >= SINCE) {
+    if native
+        && target("OS") == "linux"
+        && target("ENV") == "gnu"
+        && glibc().is_some_and(|found| found >= SINCE)
+    {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }
