@@ -20,6 +20,28 @@ pub enum IdentityError {
         /// What the parser said.
         reason: String,
     },
+    /// A certificate signing request that cannot be granted.
+    #[error("certificate signing request refused: {0}")]
+    Request(String),
+    /// A certificate that does not lead to a root.
+    #[error(
+        "the certificate {subject:?} does not lead to a root of root-cert.pem: the certificate of its issuer \
+         {issuer:?} is neither among the roots nor in cert-chain.pem"
+    )]
+    Chain {
+        /// The certificate at which the chain ends.
+        subject: String,
+        /// Its issuer.
+        issuer: String,
+    },
+    /// A certificate outside its time.
+    #[error("the certificate {subject:?} is not valid now: {reason}")]
+    Time {
+        /// The certificate.
+        subject: String,
+        /// Expired, or not valid yet.
+        reason: &'static str,
+    },
     /// A certificate that may not sign others.
     #[error("the certificate is not a certificate authority (basicConstraints CA:TRUE is missing)")]
     NotAuthority,

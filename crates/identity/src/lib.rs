@@ -1,11 +1,22 @@
-//! Certificates and SPIFFE names: a self-signed authority, the leaves that it issues, and the identities in them.
+//! Certificates and SPIFFE names: an authority (self-signed, or plugged in with its chain), requests that it signs,
+//! trust bundles, and the identities in all of them. Pure: keys in memory, no I/O, the time is given.
 
 mod authority;
+mod bundle;
+mod chain;
+mod csr;
 mod error;
+mod key;
 mod leaf;
+mod lifetime;
+mod pem;
 mod spiffe;
 
 pub use authority::Authority;
+pub use bundle::{TrustBundle, expiry, pem_validity, validity};
+pub use csr::{KeyRequest, SigningRequest};
 pub use error::IdentityError;
+pub use key::KeyKind;
 pub use leaf::{Leaf, LeafRequest, Usage};
-pub use spiffe::SpiffeId;
+pub use lifetime::{Lifetimes, TooLong};
+pub use spiffe::{SpiffeId, identities};

@@ -1,6 +1,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use rustls::pki_types::CertificateDer;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
 use crate::IdentityError;
 
 /// A workload's identity: `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
@@ -78,6 +82,17 @@ impl FromStr for SpiffeId {
             _ => Err(refuse("the path must be /ns/<namespace>/sa/<service account>")),
         }
     }
+}
+
+/// The workload identities in a certificate (its URI subject alternative names); other URIs are skipped.
+pub fn identities(certificate: &CertificateDer<'_>) -> Vec<SpiffeId> {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => uri.parse().ok(),
+        _ => None,
+    });
+    uris.collect()
 }
 
 #[cfg(test)]
