@@ -1,29 +1,30 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use lateen_identity::Authority;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Authenticator, NodeAuthorizer, TokenReviews};
+use crate::ca::{CertificateService, ServingTls, TrustDomains};
+use crate::secure_port::SecurePort;
 
 use crate::source::{Injection, MeshConfigMap, Namespaces, kubernetes};
 use crate::webhook::{Injector, Webhooks};
-use crate::{Context, ControlOptions, KubeAccess, ads, debug, findings, hub, webhook};
-
-/// The control plane's root lives as long as istiod's: ten years.
-const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+use crate::{Context, ControlOptions, KubeAccess, ads, ca, debug, findings, hub, secure_port, webhook};
 
 /// Where a control plane listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// ADS in plaintext.
     pub xds: SocketAddr,
+    /// ADS and the certificate authority over TLS.
+    pub secure: SocketAddr,
     /// Webhooks over HTTPS.
     pub webhooks: SocketAddr,
     /// Readiness and debug pages.
@@ -36,8 +37,8 @@ pub struct Addresses {
 pub struct Control {
     options: ControlOptions,
     client: Client,
-    authority: Authority,
     xds: TcpListener,
+    secure: TcpListener,
     webhooks: TcpListener,
     http: TcpListener,
     monitoring: TcpListener,
@@ -59,23 +60,24 @@ impl Control {
     /// As [`run`].
     pub async fn bind(options: ControlOptions) -> Result<Control> {
         let client = client(&options.kube).await?;
-        let authority = Authority::create(&options.inject.trust_domain, ROOT_LIFETIME)?;
         let bind = async |what: &str, port: u16| {
             let address = SocketAddr::new(options.address, port);
             TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
         };
         let ports = options.ports;
         let xds = bind("xDS", ports.xds).await?;
+        let secure = bind("xDS and certificates over TLS", ports.secure).await?;
         let webhooks = bind("webhooks", ports.webhooks).await?;
         let http = bind("readiness and debug pages", ports.http).await?;
         let monitoring = bind("metrics", ports.monitoring).await?;
         let addresses = Addresses {
             xds: xds.local_addr()?,
+            secure: secure.local_addr()?,
             webhooks: webhooks.local_addr()?,
             http: http.local_addr()?,
             monitoring: monitoring.local_addr()?,
         };
-        Ok(Control { options, client, authority, xds, webhooks, http, monitoring, addresses })
+        Ok(Control { options, client, xds, secure, webhooks, http, monitoring, addresses })
     }
 
     /// Where it listens.
@@ -83,33 +85,28 @@ impl Control {
         self.addresses
     }
 
-    /// The root certificate (PEM) of the webhooks' serving certificate.
-    pub fn ca_pem(&self) -> &str {
-        self.authority.certificate_pem()
-    }
-
     /// Serves until `shutdown`, then ends every stream and connection.
     ///
     /// # Errors
-    /// When the serving certificate cannot be made.
+    /// None today; the signature leaves room.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Control { options, client, authority, xds, webhooks, http, monitoring, addresses } = self;
+        let Control { options, client, xds, secure, webhooks, http, monitoring, addresses } = self;
         let context = Context::new();
-        let leaf = webhook::certificate(&authority, &options.namespace, &options.domain)?;
-        let acceptor = TlsAcceptor::from(Arc::new(leaf.server_config(&["h2", "http/1.1"], None)?));
         let namespaces = Namespaces::default();
         let (updates, receiver) = hub::queue();
         let mut watches = JoinSet::new();
+        let trust_domains = TrustDomains::new(&options.inject.trust_domain);
+        let security = Security::start(&options, &client, &context, &trust_domains, &mut watches);
         let injection = Injection::new(options.inject);
         let map = MeshConfigMap {
             injection: injection.clone(),
+            trust_domains,
             namespace: options.namespace,
             name: options.mesh_config_map,
             domain: options.domain,
         };
         let expected = kubernetes(&client, &map, &namespaces, &updates, &mut watches);
         drop(updates);
-        watches.spawn(webhook::keep_patched(client.clone(), authority.certificate_pem().to_owned()));
         watches.spawn(hub::run(Arc::clone(&context.hub), receiver, expected));
         watches.spawn(findings::report(Arc::clone(&context.hub)));
         let injector = Arc::new(Injector {
@@ -121,20 +118,73 @@ impl Control {
         let webhook_state = Webhooks { injector, metrics: Arc::clone(&context.metrics) };
         tracing::info!(
             xds = %addresses.xds,
+            secure = %addresses.secure,
             webhooks = %addresses.webhooks,
             http = %addresses.http,
             monitoring = %addresses.monitoring,
             "control plane started"
         );
+        let Security { tls, port } = security;
         tokio::join!(
             ads::serve(xds, Arc::clone(&context), shutdown.clone()),
-            webhook::serve(webhooks, acceptor, webhook_state, shutdown.clone()),
+            secure_port::serve(secure, tls.clone(), port, shutdown.clone()),
+            webhook::serve(webhooks, tls, webhook_state, shutdown.clone()),
             debug::serve(http, Arc::clone(&context), shutdown.clone()),
             debug::serve(monitoring, context, shutdown.clone()),
         );
         watches.shutdown().await;
         tracing::info!("control plane stopped");
         Ok(())
+    }
+}
+
+/// What the certificate authority gives to the ports.
+struct Security {
+    tls: watch::Receiver<Option<Arc<ServingTls>>>,
+    port: SecurePort,
+}
+
+impl Security {
+    /// Starts the certificate authority and what hangs on it.
+    fn start(
+        options: &ControlOptions,
+        client: &Client,
+        context: &Arc<Context>,
+        trust_domains: &TrustDomains,
+        tasks: &mut JoinSet<()>,
+    ) -> Security {
+        let metrics = Arc::clone(&context.metrics);
+        let (authorities, keeper) =
+            ca::start(client.clone(), options.ca.clone(), trust_domains.clone(), Arc::clone(&metrics));
+        let (publish, tls) = watch::channel(None);
+        tasks.spawn(keeper.run());
+        tasks.spawn(ca::keep_serving(
+            authorities.clone(),
+            options.namespace.clone(),
+            options.domain.clone(),
+            publish,
+        ));
+        tasks.spawn(ca::keep_root_maps(client.clone(), authorities.clone()));
+        tasks.spawn(webhook::keep_patched(client.clone(), authorities.clone()));
+        let audiences = options.ca.audiences.clone();
+        let tokens = TokenReviews::new(client.clone(), audiences, trust_domains.clone());
+        let authenticator = Authenticator { tokens: Arc::new(tokens) };
+        let hub = Arc::clone(&context.hub);
+        let certificates = Arc::new(CertificateService {
+            authenticator: authenticator.clone(),
+            authorities,
+            trust_domains: trust_domains.clone(),
+            lifetimes: options.ca.lifetimes,
+            nodes: NodeAuthorizer {
+                trusted: options.ca.trusted_nodes.clone(),
+                mesh: Box::new(move || hub.mesh()),
+            },
+            metrics,
+        });
+        let context = Arc::clone(context);
+        let port =
+            SecurePort { context, certificates, authenticator, check_identity: options.check_identity };
+        Security { tls, port }
     }
 }
 

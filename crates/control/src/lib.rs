@@ -2,12 +2,15 @@
 //! connected proxy to it over ADS; injects sidecars and validates resources as admission webhooks.
 
 pub mod ads;
+pub mod auth;
+pub mod ca;
 mod control;
 mod debug;
 mod findings;
 mod hub;
 mod metrics;
 mod options;
+mod secure_port;
 pub mod source;
 mod view;
 pub mod webhook;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use lateen_mesh::{Changes, Kind, Mesh};
 use lateen_xds::TypeUrl;
 
+use crate::ca::CaMetrics;
+
 /// Upper bounds of the histograms, in seconds, as istiod has them.
 const BOUNDS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0];
 
@@ -24,6 +26,8 @@ pub struct Metrics {
     validations: [AtomicU64; 2],
     convergence: Histogram,
     push_time: Histogram,
+    /// What the certificate authority counts.
+    pub ca: CaMetrics,
 }
 
 /// The outcome of an injection.
@@ -134,6 +138,7 @@ impl Metrics {
         let help = "Delay in seconds between config change and a proxy receiving all required configuration.";
         self.convergence.render("pilot_proxy_convergence_time", help, &mut out);
         self.push_time.render("pilot_xds_push_time", "Total time in seconds Pilot takes to push.", &mut out);
+        self.ca.render(&mut out);
         out.0
     }
 
@@ -204,18 +209,23 @@ impl Histogram {
 }
 
 /// Prometheus' text format. Writing to a String cannot fail, so results are dropped.
-struct Text(String);
+pub(crate) struct Text(String);
 
 impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn line(&mut self, name: &str, labels: &str, value: u64) {
+    pub(crate) fn line(&mut self, name: &str, labels: &str, value: u64) {
         let _ = match labels {
             "" => writeln!(self.0, "{name} {value}"),
             labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
         };
+    }
+
+    pub(crate) fn signed_gauge(&mut self, name: &str, help: &str, value: i64) {
+        self.head(name, "gauge", help);
+        let _ = writeln!(self.0, "{name} {value}");
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) {

@@ -3,11 +3,15 @@ use std::path::PathBuf;
 
 use lateen_inject::InjectConfig;
 
+use crate::ca::CaOptions;
+
 /// The control plane's ports; 0 takes any free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// ADS in plaintext.
     pub xds: u16,
+    /// ADS and the certificate authority over TLS.
+    pub secure: u16,
     /// Admission webhooks over HTTPS.
     pub webhooks: u16,
     /// Readiness and debug pages.
@@ -18,7 +22,7 @@ pub struct Ports {
 
 impl Default for Ports {
     fn default() -> Self {
-        Ports { xds: 15010, webhooks: 15017, http: 8080, monitoring: 15014 }
+        Ports { xds: 15010, secure: 15012, webhooks: 15017, http: 8080, monitoring: 15014 }
     }
 }
 
@@ -49,6 +53,11 @@ pub struct ControlOptions {
     pub domain: String,
     /// How pods are injected.
     pub inject: InjectConfig,
+    /// How the certificate authority works.
+    pub ca: CaOptions,
+    /// Whether an xDS client of the secure port must be the workload that its node describes
+    /// (`ENABLE_XDS_IDENTITY_CHECK`).
+    pub check_identity: bool,
 }
 
 impl Default for ControlOptions {
@@ -61,6 +70,8 @@ impl Default for ControlOptions {
             mesh_config_map: "istio".into(),
             domain: "cluster.local".into(),
             inject: InjectConfig::default(),
+            ca: CaOptions::default(),
+            check_identity: true,
         }
     }
 }
@@ -69,14 +80,14 @@ impl Default for ControlOptions {
 #[derive(Debug, thiserror::Error)]
 #[error("environment variable {name}={value:?}: {reason}")]
 pub struct EnvironmentError {
-    name: &'static str,
-    value: String,
-    reason: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    pub(crate) reason: &'static str,
 }
 
 impl ControlOptions {
     /// The defaults, overlaid by the pod's environment: `POD_NAMESPACE`, `REVISION`, `CLUSTER_ID`, `DOMAIN_SUFFIX`,
-    /// and what the one-machine mode sets: `LATEEN_SOCKET_MARK` (see `InjectConfig::socket_mark`),
+    /// those of the certificate authority (see `CaOptions`), and what the one-machine mode sets: `LATEEN_SOCKET_MARK` (see `InjectConfig::socket_mark`),
     /// `LATEEN_PROXY_BINARY`, `LATEEN_IMAGE`. Empty variables count as absent.
     ///
     /// # Errors
@@ -94,6 +105,8 @@ impl ControlOptions {
             options.inject.cluster_domain.clone_from(&domain);
             options.domain = domain;
         }
+        options.ca = CaOptions::from_environment(&options.namespace, &variable)?;
+        options.check_identity = variable("ENABLE_XDS_IDENTITY_CHECK").is_none_or(|value| value != "false");
         let inject = &mut options.inject;
         inject.revision = variable("REVISION").unwrap_or_else(|| inject.revision.clone());
         inject.cluster_id = variable("CLUSTER_ID").unwrap_or_else(|| inject.cluster_id.clone());

@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{IdentityError, pem};
+use crate::{IdentityError, chain, pem};
 
 /// Certificates that are trusted as roots: several while one replaces another. Each stands in it once.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -42,6 +42,12 @@ impl TrustBundle {
     /// Whether a certificate is trusted.
     pub fn contains(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.iter().any(|known| known == certificate)
+    }
+
+    /// Whether whoever trusts this bundle also accepts what leads to a root: the root itself is in it, or a
+    /// certificate of the same name and key.
+    pub fn vouches_for(&self, root: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|known| known == root || chain::same_authority(known, root))
     }
 
     /// Whether every certificate of the other bundle is trusted.

@@ -10,25 +10,32 @@ use crate::{IdentityError, TrustBundle};
 /// Longer chains serve nobody; the bound also ends loops.
 const LONGEST: usize = 8;
 
-/// The intermediate certificates from `certificate` (included, unless it is a root itself) up to a root, which is
-/// left out.
+/// A certificate's way to its root.
+pub(crate) struct Path {
+    /// The certificate and those between it and the root; empty when it is a root itself.
+    pub(crate) intermediates: Vec<CertificateDer<'static>>,
+    /// The root.
+    pub(crate) anchor: CertificateDer<'static>,
+}
+
+/// Finds the way from `certificate` to one of the roots.
 pub(crate) fn build(
     certificate: &CertificateDer<'static>,
     intermediates: &[CertificateDer<'static>],
     roots: &TrustBundle,
     now: SystemTime,
-) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+) -> Result<Path, IdentityError> {
     let mut chain = Vec::new();
     let mut current = certificate.clone();
     loop {
         let parsed = authority(&current, now)?;
         if roots.contains(&current) {
-            return Ok(chain);
+            return Ok(Path { intermediates: chain, anchor: current });
         }
         chain.push(current.clone());
         if let Some(root) = issuer(&parsed, roots.certificates()) {
             authority(root, now)?;
-            return Ok(chain);
+            return Ok(Path { intermediates: chain, anchor: root.clone() });
         }
         match issuer(&parsed, intermediates) {
             Some(next) if chain.len() < LONGEST && !chain.contains(next) => current = next.clone(),
@@ -40,6 +47,16 @@ pub(crate) fn build(
             }
         }
     }
+}
+
+/// Whether whoever trusts `known` also accepts what leads to `other`: same name, same key.
+pub(crate) fn same_authority(known: &CertificateDer<'_>, other: &CertificateDer<'_>) -> bool {
+    let (Ok((_, known)), Ok((_, other))) =
+        (X509Certificate::from_der(known), X509Certificate::from_der(other))
+    else {
+        return false;
+    };
+    known.subject().as_raw() == other.subject().as_raw() && known.public_key().raw == other.public_key().raw
 }
 
 /// The certificate whose key signed this one.

@@ -11,6 +11,8 @@ use crate::{Labels, Meta};
 pub struct Workload {
     /// The pod or WorkloadEntry.
     pub meta: Meta,
+    /// The pod's uid: another pod of the same name is another one.
+    pub uid: Arc<str>,
     /// Its labels.
     pub labels: Arc<Labels>,
     /// Its addresses; none as long as it has not started. A WorkloadEntry may have a host name here.
@@ -71,6 +73,7 @@ impl Workload {
             .collect();
         let identity = Identity::new(owner(pod), &meta, &labels);
         Workload {
+            uid: pod.metadata.uid.as_deref().unwrap_or_default().into(),
             labels: Arc::new(labels),
             addresses,
             service_account: spec
@@ -94,6 +97,7 @@ impl Workload {
         let identity = Identity::new(meta.name.to_string(), &meta, &spec.labels);
         let account = if spec.service_account.is_empty() { "default" } else { &spec.service_account };
         Workload {
+            uid: "".into(),
             labels: Arc::new(spec.labels.clone()),
             addresses: Vec::from([spec.address.as_str().into()]),
             service_account: account.into(),

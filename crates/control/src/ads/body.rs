@@ -16,7 +16,7 @@ const PREFIX: usize = 5;
 /// Messages are shared bytes and are not copied here. The channel holds one message: what the connection cannot
 /// take yet is not built yet.
 #[derive(Debug)]
-pub(super) struct GrpcBody {
+pub(crate) struct GrpcBody {
     messages: Option<mpsc::Receiver<Result<Bytes, Status>>>,
 }
 
@@ -25,6 +25,14 @@ impl GrpcBody {
     pub(super) fn stream() -> (mpsc::Sender<Result<Bytes, Status>>, GrpcBody) {
         let (sender, messages) = mpsc::channel(1);
         (sender, GrpcBody { messages: Some(messages) })
+    }
+
+    /// One message (framed), and then success.
+    pub(super) fn single(message: Bytes) -> GrpcBody {
+        let (sender, body) = GrpcBody::stream();
+        // The channel is new and has room for one.
+        let _ = sender.try_send(Ok(message));
+        body
     }
 
     /// No message at all (the status stands in the head).

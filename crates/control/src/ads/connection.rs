@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use lateen_generate::{Flavour, Proxy};
+use lateen_identity::SpiffeId;
 use lateen_xds::pb::envoy::config::core::v3::Node;
 use lateen_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use lateen_xds::pb::google::protobuf::value::Kind;
@@ -14,6 +15,7 @@ use tonic::{Code, Status, Streaming};
 use super::body::frame;
 use super::registry::Connection;
 use crate::Context;
+use crate::auth::{AuthError, Authenticator, Caller, Evidence};
 use crate::hub::Published;
 use crate::view::View;
 
@@ -47,16 +49,73 @@ impl Discovery for DiscoveryRequest {
 
 type Sender = mpsc::Sender<Result<Bytes, Status>>;
 
+/// Who may open a stream.
+#[derive(Debug)]
+pub(crate) enum Access {
+    /// Everybody, and nobody has proved anything: the plaintext port. Secrets are not for such a stream.
+    Open,
+    /// Who proves to be the workload that its node describes.
+    Proved {
+        /// Finds out who calls.
+        authenticator: Authenticator,
+        /// What the caller shows.
+        evidence: Evidence,
+        /// Whether the identity must be that of the node.
+        check_identity: bool,
+    },
+}
+
+impl Access {
+    /// Finds out who calls, if the port asks for it.
+    async fn caller(&self) -> Result<Option<Caller>, Status> {
+        let Access::Proved { authenticator, evidence, .. } = self else { return Ok(None) };
+        match authenticator.authenticate(evidence).await {
+            Ok(caller) => Ok(Some(caller)),
+            Err(error) => {
+                tracing::warn!(peer = %evidence.peer, %error, "xDS stream refused: the caller is not known");
+                Err(match error {
+                    AuthError::Unavailable(_) => {
+                        Status::unavailable("the caller cannot be authenticated now")
+                    }
+                    _ => Status::unauthenticated("authentication failure"),
+                })
+            }
+        }
+    }
+
+    /// The identity with which the caller is this proxy.
+    fn identity(&self, caller: Option<Caller>, proxy: &Proxy) -> Result<Option<SpiffeId>, Status> {
+        let (Access::Proved { evidence, check_identity, .. }, Some(caller)) = (self, caller) else {
+            return Ok(None);
+        };
+        let identity = caller.identity_of(proxy).cloned();
+        if identity.is_none() && *check_identity {
+            tracing::warn!(
+                peer = %evidence.peer,
+                node = %proxy.id,
+                caller = ?caller.identities.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "xDS stream refused: the caller is not the workload that its node describes"
+            );
+            return Err(Status::permission_denied(format!(
+                "no identity of the caller is that of the node's service account {}/{}",
+                proxy.namespace, proxy.service_account
+            )));
+        }
+        Ok(identity)
+    }
+}
+
 /// Serves one stream until the client, an error or a shutdown ends it.
 pub(super) async fn run<Q: Discovery>(
     requests: Streaming<Q>,
     sender: Sender,
     protocol: Protocol,
     context: Arc<Context>,
+    access: Access,
     shutdown: CancellationToken,
 ) {
     let outcome = tokio::select! {
-        outcome = serve(requests, &sender, protocol, &context) => outcome,
+        outcome = serve(requests, &sender, protocol, &context, access) => outcome,
         () = shutdown.cancelled() => Err(Status::new(Code::Unavailable, "the control plane is shutting down")),
     };
     if let Err(status) = outcome {
@@ -71,10 +130,14 @@ async fn serve<Q: Discovery>(
     sender: &Sender,
     protocol: Protocol,
     context: &Arc<Context>,
+    access: Access,
 ) -> Result<(), Status> {
+    let caller = access.caller().await?;
     let Some(first) = requests.message().await? else { return Ok(()) };
     let node = first.node().ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
     let proxy = Proxy::from_node(node).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let identity = access.identity(caller, &proxy)?;
+    drop(access);
     let istio_version = metadata(node, "ISTIO_VERSION");
     let mut published = context.hub.subscribe();
     // Nothing is served before the first lists are in: a proxy must not take an empty mesh for the whole.
@@ -89,7 +152,7 @@ async fn serve<Q: Discovery>(
         context.hub.view(&proxy),
         Arc::clone(&seen.version),
     );
-    let connection = context.registry.add(proxy, istio_version, session);
+    let connection = context.registry.add(proxy, identity, istio_version, session);
     context.metrics.on_connect();
     tracing::info!(node = %connection.proxy.id, connection = connection.id, ?protocol, "proxy connected");
     let mut stream = Stream { connection, context, published, since: Some(seen.since.max(Instant::now())) };

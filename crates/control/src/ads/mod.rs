@@ -5,5 +5,8 @@ mod connection;
 mod registry;
 mod server;
 
+pub(crate) use body::GrpcBody;
+pub(crate) use connection::Access;
 pub use registry::{Connection, Registry};
 pub use server::serve;
+pub(crate) use server::{refuse, route, serve_connection, single};

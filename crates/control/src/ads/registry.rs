@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use lateen_generate::Proxy;
+use lateen_identity::SpiffeId;
 use lateen_xds::server::Session;
 
 use crate::view::View;
@@ -23,6 +24,9 @@ pub struct Connection {
     number: u64,
     /// The proxy behind it.
     pub proxy: Proxy,
+    /// The identity that the client has proved, which is that of its node: who may be given secrets. None on the
+    /// plaintext port.
+    pub identity: Option<SpiffeId>,
     /// Version of the proxy, as its node tells (`ISTIO_VERSION`); empty when it does not.
     pub istio_version: String,
     /// When it was opened.
@@ -39,7 +43,13 @@ impl Connection {
 
 impl Registry {
     /// Adds a stream.
-    pub(super) fn add(&self, proxy: Proxy, istio_version: String, session: Session<View>) -> Arc<Connection> {
+    pub(super) fn add(
+        &self,
+        proxy: Proxy,
+        identity: Option<SpiffeId>,
+        istio_version: String,
+        session: Session<View>,
+    ) -> Arc<Connection> {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let id = format!("{}-{number}", proxy.id);
         let connected = SystemTime::now();
@@ -47,6 +57,7 @@ impl Registry {
             id,
             number,
             proxy,
+            identity,
             istio_version,
             connected,
             session: Mutex::new(session),

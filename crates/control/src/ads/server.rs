@@ -2,14 +2,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lateen_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use lateen_xds::server::Protocol;
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,7 +19,7 @@ use tonic::codec::{Codec, Streaming};
 use tonic::{Code, Status};
 
 use super::body::{GrpcBody, trailers};
-use super::connection::{self, Discovery};
+use super::connection::{self, Access, Discovery};
 use crate::Context;
 
 const SERVICE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
@@ -27,6 +29,9 @@ const MAX_REQUEST: usize = 8 << 20;
 
 /// Streams that one connection may have open.
 const MAX_STREAMS: u32 = 16;
+
+/// Size of a request's headers: a token has a few KiB at most.
+const MAX_HEADERS: u32 = 32 << 10;
 
 /// Connections that may be open at once.
 const MAX_CONNECTIONS: usize = 20_000;
@@ -67,21 +72,32 @@ async fn connection(stream: TcpStream, context: Arc<Context>, shutdown: Cancella
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let ended = shutdown.clone();
+    let stop = shutdown.clone();
     let service = service_fn(move |request| {
-        let (context, shutdown) = (Arc::clone(&context), shutdown.clone());
-        async move { Ok::<_, Infallible>(route(request, context, shutdown)) }
+        let response = route(request, Arc::clone(&context), Access::Open, stop.clone());
+        std::future::ready(Ok::<_, Infallible>(response))
     });
+    serve_connection(stream, service, shutdown).await;
+}
+
+/// Serves HTTP/2 on a connection until it, or `shutdown`, ends it.
+pub(crate) async fn serve_connection<I, S>(stream: I, service: S, shutdown: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = GrpcBody, Error = Infallible> + 'static,
+    S::Future: Send + 'static,
+{
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,
-        () = ended.cancelled() => {
+        () = shutdown.cancelled() => {
             served.as_mut().graceful_shutdown();
             // Streams end by themselves on shutdown; a peer that does not read must not hold us up.
             tokio::time::timeout(Duration::from_secs(2), served).await.unwrap_or(Ok(()))
@@ -92,19 +108,21 @@ async fn connection(stream: TcpStream, context: Arc<Context>, shutdown: Cancella
     }
 }
 
-fn route(
+/// Answers a request for one of ADS's two streams.
+pub(crate) fn route(
     request: Request<Incoming>,
     context: Arc<Context>,
+    access: Access,
     shutdown: CancellationToken,
 ) -> Response<GrpcBody> {
     match request.uri().path().strip_prefix(SERVICE) {
         Some("DeltaAggregatedResources") => {
-            stream::<DeltaDiscoveryRequest>(request, Protocol::Delta, context, shutdown)
+            stream::<DeltaDiscoveryRequest>(request, Protocol::Delta, context, access, shutdown)
         }
         Some("StreamAggregatedResources") => {
-            stream::<DiscoveryRequest>(request, Protocol::StateOfTheWorld, context, shutdown)
+            stream::<DiscoveryRequest>(request, Protocol::StateOfTheWorld, context, access, shutdown)
         }
-        _ => refuse(&Status::new(Code::Unimplemented, "only the AggregatedDiscoveryService is served here")),
+        _ => refuse(&Status::new(Code::Unimplemented, "this service is not served here")),
     }
 }
 
@@ -112,19 +130,26 @@ fn stream<Q: Discovery + Message + Default + 'static>(
     request: Request<Incoming>,
     protocol: Protocol,
     context: Arc<Context>,
+    access: Access,
     shutdown: CancellationToken,
 ) -> Response<GrpcBody> {
     let decoder = tonic_prost::ProstCodec::<(), Q>::default().decoder();
     let requests = Streaming::new_request(decoder, request.into_body(), None, Some(MAX_REQUEST));
     let (sender, body) = GrpcBody::stream();
-    tokio::spawn(connection::run(requests, sender, protocol, context, shutdown));
+    tokio::spawn(connection::run(requests, sender, protocol, context, access, shutdown));
     grpc(body)
 }
 
-fn refuse(status: &Status) -> Response<GrpcBody> {
+/// An answer without a message: the status stands in its head.
+pub(crate) fn refuse(status: &Status) -> Response<GrpcBody> {
     let mut response = grpc(GrpcBody::empty());
     response.headers_mut().extend(trailers(status));
     response
+}
+
+/// An answer of one message (framed).
+pub(crate) fn single(message: Bytes) -> Response<GrpcBody> {
+    grpc(GrpcBody::single(message))
 }
 
 fn grpc(body: GrpcBody) -> Response<GrpcBody> {

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::observed::{Observed, api_resource};
 use super::watch::{Taken, Watch};
 use super::{Injection, SourceId, Update, mesh_config};
+use crate::ca::TrustDomains;
 
 /// Objects of a page of a list.
 const PAGE: u32 = 500;
@@ -47,6 +48,8 @@ pub struct MeshConfigMap {
     pub domain: String,
     /// Told each time that the mesh configuration has been read.
     pub injection: Injection,
+    /// The mesh's trust domains, told likewise.
+    pub trust_domains: TrustDomains,
 }
 
 /// Watches everything that the mesh is made of. Returns the sources that will report a first list; the tasks end
@@ -131,11 +134,12 @@ impl Start<'_> {
     fn mesh_config(&mut self, map: &MeshConfigMap) {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &map.namespace);
         let config = listing().fields(&format!("metadata.name={}", map.name));
-        let MeshConfigMap { name, domain, injection, .. } = map.clone();
+        let MeshConfigMap { name, domain, injection, trust_domains, .. } = map.clone();
         self.watch(Kind::MeshConfig, api, config, move |found| {
             // An API may not know the field selector.
             if found.metadata.name.as_deref() == Some(&*name) {
                 injection.take(&found);
+                trust_domains.take(&found);
                 mesh_config::take(&found, &domain)
             } else {
                 Taken::Ignore

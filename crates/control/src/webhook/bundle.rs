@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::time::Duration;
@@ -14,50 +15,77 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::ca::Authorities;
+
 /// Time between attempts when the API does not answer.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Keeps our CA in the webhook configurations that lead to us, whoever writes them, for ever.
-pub async fn keep_patched(client: Client, ca_pem: String) {
-    let ca = STANDARD.encode(ca_pem);
-    let mutating =
-        follow::<MutatingWebhookConfiguration>(client.clone(), "istio-sidecar-injector", &ca, |c| {
+/// Keeps the mesh's roots in the webhook configurations that lead to us, whoever writes them, for ever.
+pub async fn keep_patched(client: Client, authorities: Authorities) {
+    let mutating = follow::<MutatingWebhookConfiguration>(
+        client.clone(),
+        authorities.clone(),
+        "istio-sidecar-injector",
+        |c| {
             let hooks = c.webhooks.iter().flatten();
             hooks.map(|hook| (hook.name.as_str(), &hook.client_config)).collect()
-        });
-    let validating = follow::<ValidatingWebhookConfiguration>(client, "istio-validator", &ca, |c| {
+        },
+    );
+    let validating = follow::<ValidatingWebhookConfiguration>(client, authorities, "istio-validator", |c| {
         let hooks = c.webhooks.iter().flatten();
         hooks.map(|hook| (hook.name.as_str(), &hook.client_config)).collect()
     });
     tokio::join!(mutating, validating);
 }
 
-async fn follow<K>(client: Client, prefix: &str, ca: &str, hooks: fn(&K) -> Vec<(&str, &WebhookClientConfig)>)
-where
+async fn follow<K>(
+    client: Client,
+    mut authorities: Authorities,
+    prefix: &str,
+    hooks: fn(&K) -> Vec<(&str, &WebhookClientConfig)>,
+) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let api = Api::<K>::all(client);
     let mut events = pin!(watcher::watcher(api.clone(), watcher::Config::default().any_semantic()));
-    while let Some(event) = events.next().await {
-        let configuration = match event {
-            Ok(Event::Apply(configuration) | Event::InitApply(configuration)) => configuration,
-            Ok(_) => continue,
-            Err(error) => {
-                tracing::debug!(kind = %K::kind(&()), %error, "cannot watch webhook configurations");
-                tokio::time::sleep(WAIT).await;
-                continue;
-            }
+    let mut known: BTreeMap<String, K> = BTreeMap::new();
+    loop {
+        let due: Vec<String> = tokio::select! {
+            Some(event) = events.next() => match event {
+                Ok(Event::Apply(configuration) | Event::InitApply(configuration)) => {
+                    let name = configuration.name_any();
+                    if !name.starts_with(prefix) {
+                        continue;
+                    }
+                    known.insert(name.clone(), configuration);
+                    vec![name]
+                }
+                Ok(Event::Delete(configuration)) => {
+                    known.remove(&configuration.name_any());
+                    continue;
+                }
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::debug!(kind = %K::kind(&()), %error, "cannot watch webhook configurations");
+                    tokio::time::sleep(WAIT).await;
+                    continue;
+                }
+            },
+            () = authorities.changed() => known.keys().cloned().collect(),
         };
-        let name = configuration.name_any();
-        if !name.starts_with(prefix) {
-            continue;
-        }
-        let Some(steps) = patch(&hooks(&configuration), ca) else { continue };
-        let Ok(patch) = serde_json::from_value(steps) else { continue };
-        match api.patch(&name, &PatchParams::default(), &Patch::Json::<()>(patch)).await {
-            Ok(_) => tracing::info!(kind = %K::kind(&()), name, "CA bundle patched"),
-            // The next event, or the next list after the watch fails, tries again.
-            Err(error) => tracing::warn!(kind = %K::kind(&()), name, %error, "cannot patch the CA bundle"),
+        let Some(standing) = authorities.standing() else { continue };
+        let ca = STANDARD.encode(&*standing.trust_pem);
+        for name in due {
+            let Some(configuration) = known.get(&name) else { continue };
+            let Some(steps) = patch(&hooks(configuration), &ca) else { continue };
+            let Ok(patch) = serde_json::from_value(steps) else { continue };
+            match api.patch(&name, &PatchParams::default(), &Patch::Json::<()>(patch)).await {
+                Ok(_) => tracing::info!(kind = %K::kind(&()), name, "CA bundle patched"),
+                // The next event, or the next list after the watch fails, tries again.
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), name, %error, "cannot patch the CA bundle")
+                }
+            }
         }
     }
 }

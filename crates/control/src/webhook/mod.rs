@@ -8,4 +8,4 @@ mod validate;
 
 pub use bundle::keep_patched;
 pub use inject::Injector;
-pub use server::{Webhooks, certificate, serve};
+pub use server::{Webhooks, serve};

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use lateen_identity::{Authority, IdentityError, Leaf, LeafRequest};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::inject::Injector;
 use super::review::{Answer, Request, read, write};
 use super::validate::validate;
+use crate::ca::ServingTls;
 use crate::metrics::Metrics;
 
 /// A review holds an object twice at most, and an object has at most 1.5 MiB (etcd's limit).
@@ -29,9 +30,6 @@ const MAX_CONNECTIONS: usize = 512;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// The serving certificate is made at each start, so it need not be renewed within a process's life.
-const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Webhooks {
@@ -41,25 +39,10 @@ pub struct Webhooks {
     pub metrics: Arc<Metrics>,
 }
 
-/// The serving certificate for the names by which the API server calls `istiod` in a namespace.
-///
-/// # Errors
-/// When a name cannot stand in a certificate.
-pub fn certificate(authority: &Authority, namespace: &str, domain: &str) -> Result<Leaf, IdentityError> {
-    let names = [
-        format!("istiod.{namespace}.svc"),
-        format!("istiod.{namespace}"),
-        format!("istiod.{namespace}.svc.{domain}"),
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-    ];
-    authority.issue(&LeafRequest::server(names.iter().map(String::as_str), LIFETIME))
-}
-
-/// Serves the webhooks until `shutdown`.
+/// Serves the webhooks until `shutdown`. Before the first serving certificate is there, connections wait.
 pub async fn serve(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    mut tls: watch::Receiver<Option<Arc<ServingTls>>>,
     webhooks: Webhooks,
     shutdown: CancellationToken,
 ) {
@@ -69,6 +52,10 @@ pub async fn serve(
         .route("/validate", post(validation))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(webhooks);
+    tokio::select! {
+        found = tls.wait_for(Option::is_some) => if found.is_err() { return },
+        () = shutdown.cancelled() => return,
+    }
     let tracker = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -77,7 +64,9 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) if tracker.len() < MAX_CONNECTIONS => {
-                tracker.spawn(connection(stream, acceptor.clone(), router.clone(), shutdown.clone()));
+                let Some(tls) = tls.borrow().clone() else { continue };
+                let acceptor = TlsAcceptor::from(Arc::clone(&tls.webhooks));
+                tracker.spawn(connection(stream, acceptor, router.clone(), shutdown.clone()));
             }
             Ok((_, peer)) => {
                 tracing::warn!(%peer, limit = MAX_CONNECTIONS, "too many webhook connections; closed")

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
 use futures::StreamExt;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 struct Event {
     collection: String,
+    object: Value,
     text: String,
 }
 
@@ -34,6 +36,8 @@ struct Store {
     missing: Vec<String>,
     /// Watches from before this version are told to list again.
     compacted: u64,
+    /// Tokens: audience and user.
+    tokens: BTreeMap<String, (String, Value)>,
 }
 
 #[derive(Clone)]
@@ -52,6 +56,7 @@ impl FakeApi {
             events: broadcast::Sender::new(4096),
             missing: vec![],
             compacted: 0,
+            tokens: BTreeMap::new(),
         };
         let api = FakeApi {
             store: Arc::new(Mutex::new(store)),
@@ -111,13 +116,27 @@ impl FakeApi {
     }
 
     /// Writes an object.
-    pub fn put(&self, collection: &str, mut object: Value) {
-        let mut store = self.store.lock().unwrap();
-        store.version += 1;
-        object["metadata"]["resourceVersion"] = json!(store.version.to_string());
-        let key = key(&object);
-        let old = store.objects.entry(collection.to_owned()).or_default().insert(key, object.clone());
-        store.send(collection, if old.is_some() { "MODIFIED" } else { "ADDED" }, &object);
+    pub fn put(&self, collection: &str, object: Value) {
+        self.store.lock().unwrap().put(collection, object);
+    }
+
+    /// Answers token reviews: the token, its audiences, the user, and the pod to which it is bound.
+    pub fn accept_token(&self, token: &str, audience: &str, user: &str, pod: Option<(&str, &str)>) {
+        let mut info = json!({"username": user});
+        if let Some((name, uid)) = pod {
+            info["extra"] = json!({
+                "authentication.kubernetes.io/pod-name": [name], "authentication.kubernetes.io/pod-uid": [uid],
+            });
+        }
+        let known = (audience.to_owned(), info);
+        self.store.lock().unwrap().tokens.insert(token.to_owned(), known);
+    }
+
+    /// The value of a Secret's key, decoded.
+    pub fn secret(&self, name: &str, key: &str) -> Option<String> {
+        let secret = self.get("/api/v1/secrets", name)?;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(secret["data"][key].as_str()?).unwrap();
+        Some(String::from_utf8(bytes).unwrap())
     }
 
     /// Removes an object, with (`tell`) or without an event.
@@ -154,10 +173,39 @@ fn key(object: &Value) -> String {
 }
 
 impl Store {
+    fn put(&mut self, collection: &str, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        if let Some(Value::Object(text)) = object.as_object_mut().unwrap().remove("stringData") {
+            for (key, value) in text {
+                let encoded = base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap());
+                object["data"][key] = json!(encoded);
+            }
+        }
+        let key = key(&object);
+        let old = self.objects.entry(collection.to_owned()).or_default().insert(key, object.clone());
+        self.send(collection, if old.is_some() { "MODIFIED" } else { "ADDED" }, &object);
+        object
+    }
+
+    /// A TokenReview with its answer.
+    fn review(&self, mut review: Value) -> Value {
+        let known = review["spec"]["token"].as_str().and_then(|token| self.tokens.get(token));
+        let wanted = review["spec"]["audiences"].as_array().cloned().unwrap_or_default();
+        review["status"] = match known {
+            Some((audience, user)) if wanted.contains(&json!(audience)) => {
+                json!({"authenticated": true, "user": user, "audiences": [audience]})
+            }
+            Some(_) => json!({"authenticated": false, "error": "token audiences do not match"}),
+            None => json!({"authenticated": false, "error": "invalid bearer token"}),
+        };
+        review
+    }
+
     fn send(&self, collection: &str, kind: &str, object: &Value) {
         let text = format!("{}\n", json!({"type": kind, "object": object}));
         // Without watchers nobody hears it.
-        let _ = self.events.send(Event { collection: collection.to_owned(), text });
+        let _ = self.events.send(Event { collection: collection.to_owned(), object: object.clone(), text });
     }
 }
 
@@ -170,34 +218,40 @@ async fn handle(State((store, running)): State<Shared>, request: Request<Body>) 
     }
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
-    if request.method() == Method::PATCH {
+    let method = request.method().clone();
+    if method != Method::GET {
+        let json_patch =
+            request.headers().get("content-type").is_some_and(|t| t == "application/json-patch+json");
         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
-        return patch(&store, &path, &body);
+        return write(&mut store.lock().unwrap(), &method, &path, json_patch, &body);
     }
     let mut store = store.lock().unwrap();
     if store.missing.contains(&path) {
         return not_found();
     }
-    let (parent, name) = path.rsplit_once('/').unwrap();
-    if let Some(object) = store.objects.get(parent).and_then(|objects| objects.get(name)) {
-        return axum::Json(object.clone()).into_response();
-    }
-    if parent.ends_with("/namespaces") && parent.ends_with("v1/namespaces") {
-        return not_found();
+    let (collection, namespace, name) = parse(&path);
+    if let Some(name) = name {
+        let key = format!("{namespace}{name}");
+        return match store.objects.get(&collection).and_then(|objects| objects.get(&key)) {
+            Some(object) => axum::Json(object.clone()).into_response(),
+            None => not_found(),
+        };
     }
     // A namespaced collection is the part of the whole that is in the namespace.
-    let (collection, namespace) =
-        match path.split_once("/namespaces/").map(|(root, rest)| (root, rest.split_once('/'))) {
-            Some((root, Some((namespace, kind)))) => (format!("{root}/{kind}"), format!("{namespace}/")),
-            _ => (path.clone(), String::new()),
-        };
+    let field = query.split('&').find_map(|pair| pair.strip_prefix("fieldSelector=metadata.name%3D"));
+    let field = field.map(str::to_owned);
+    let selected = move |object: &Value| {
+        let meta = &object["metadata"];
+        (namespace.is_empty() || meta["namespace"] == namespace.trim_end_matches('/'))
+            && field.as_ref().is_none_or(|name| meta["name"] == **name)
+    };
     if query.contains("watch=") {
         let events = BroadcastStream::new(store.events.subscribe());
+        let (chosen, watched) = (selected.clone(), collection.clone());
         let lines = events.filter_map(move |event| {
             let event = event.unwrap();
-            std::future::ready(
-                (event.collection == collection).then(|| Ok::<_, std::io::Error>(Bytes::from(event.text))),
-            )
+            let ours = event.collection == watched && chosen(&event.object);
+            std::future::ready(ours.then(|| Ok::<_, std::io::Error>(Bytes::from(event.text))))
         });
         let since = resource_version(&query);
         if since < store.compacted {
@@ -207,9 +261,10 @@ async fn handle(State((store, running)): State<Shared>, request: Request<Body>) 
         // What was written between list and watch.
         let missed: Vec<_> = store
             .objects
-            .get(&path)
+            .get(&collection)
             .into_iter()
             .flatten()
+            .filter(|(_, o)| selected(o))
             .filter(|(_, o)| {
                 o["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() > since
             })
@@ -221,7 +276,7 @@ async fn handle(State((store, running)): State<Shared>, request: Request<Body>) 
     store.version += 1;
     let objects = store.objects.get(&collection);
     let items: Vec<_> =
-        objects.into_iter().flatten().filter(|(k, _)| k.starts_with(&namespace)).map(|(_, o)| o).collect();
+        objects.into_iter().flatten().map(|(_, o)| o).filter(|o| selected(o)).collect();
     let list = json!({
         "kind": "List", "apiVersion": "v1",
         "metadata": {"resourceVersion": store.version.to_string()},
@@ -235,20 +290,56 @@ fn resource_version(query: &str) -> u64 {
     pair.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn patch(store: &Mutex<Store>, path: &str, body: &[u8]) -> Response {
-    let mut store = store.lock().unwrap();
-    let (collection, name) = path.rsplit_once('/').unwrap();
-    store.version += 1;
-    let version = store.version.to_string();
-    let Some(object) = store.objects.get_mut(collection).and_then(|objects| objects.get_mut(name)) else {
-        return not_found();
+/// Collection (over all namespaces), `namespace/` and name of a path.
+fn parse(path: &str) -> (String, String, Option<String>) {
+    let parts: Vec<&str> = path.split('/').collect();
+    // "", api, v1 or "", apis, group, version
+    let root = if parts[1] == "api" { 3 } else { 4 };
+    let (head, rest) = parts.split_at(root);
+    let head = head.join("/");
+    match rest {
+        ["namespaces", namespace, kind, more @ ..] => {
+            let name = more.first().map(|name| (*name).to_owned());
+            (format!("{head}/{kind}"), format!("{namespace}/"), name)
+        }
+        [kind, more @ ..] => {
+            let name = more.first().map(|name| (*name).to_owned());
+            (format!("{head}/{kind}"), String::new(), name)
+        }
+        [] => (head, String::new(), None),
+    }
+}
+
+fn write(store: &mut Store, method: &Method, path: &str, json_patch: bool, body: &[u8]) -> Response {
+    let (collection, namespace, name) = parse(path);
+    let status = |code: StatusCode, reason: &str| {
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": reason, "reason": reason, "code": code.as_u16(),
+        });
+        (code, axum::Json(status)).into_response()
     };
-    let patch: json_patch::Patch = serde_json::from_slice(body).unwrap();
-    json_patch::patch(object, &patch).unwrap();
-    object["metadata"]["resourceVersion"] = json!(version);
-    let object = object.clone();
-    store.send(collection, "MODIFIED", &object);
-    axum::Json(object).into_response()
+    let value: Value = serde_json::from_slice(body).unwrap();
+    if *method == Method::POST {
+        if collection.ends_with("/tokenreviews") {
+            return (StatusCode::CREATED, axum::Json(store.review(value))).into_response();
+        }
+        let taken = store.objects.get(&collection).is_some_and(|objects| objects.contains_key(&key(&value)));
+        if taken {
+            return status(StatusCode::CONFLICT, "AlreadyExists");
+        }
+        return (StatusCode::CREATED, axum::Json(store.put(&collection, value))).into_response();
+    }
+    let key = format!("{namespace}{}", name.unwrap());
+    let old = store.objects.get(&collection).and_then(|objects| objects.get(&key)).cloned();
+    let Some(mut object) = old else { return status(StatusCode::NOT_FOUND, "NotFound") };
+    if json_patch {
+        let patch: json_patch::Patch = serde_json::from_value(value).unwrap();
+        json_patch::patch(&mut object, &patch).unwrap();
+    } else {
+        json_patch::merge(&mut object, &value);
+    }
+    axum::Json(store.put(&collection, object)).into_response()
 }
 
 fn not_found() -> Response {

@@ -6,8 +6,10 @@ mod debug;
 mod envoy;
 mod fake_api;
 mod objects;
+mod certificates;
 mod webhooks;
 
+use lateen_control::ca::CaOptions;
 use lateen_control::{Addresses, Control, ControlOptions, KubeAccess, Ports};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,18 +28,26 @@ struct Running {
 impl Running {
     /// Starts a control plane and waits until it is ready.
     async fn start(api: FakeApi) -> Running {
+        Self::with_ca(api, CaOptions::default()).await
+    }
+
+    /// The same with settings of the certificate authority.
+    async fn with_ca(api: FakeApi, ca: CaOptions) -> Running {
         let kubeconfig = api.kubeconfig();
         let options = ControlOptions {
             address: [127, 0, 0, 1].into(),
-            ports: Ports { xds: 0, webhooks: 0, http: 0, monitoring: 0 },
+            ports: Ports { xds: 0, secure: 0, webhooks: 0, http: 0, monitoring: 0 },
             kube: KubeAccess::File(kubeconfig.clone()),
+            ca,
             ..ControlOptions::default()
         };
         let control = Control::bind(options).await.unwrap();
         std::fs::remove_file(kubeconfig).unwrap();
-        let (addresses, ca_pem) = (control.addresses(), control.ca_pem().to_owned());
+        let addresses = control.addresses();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(control.run(shutdown.clone()));
+        api.changed("/api/v1/secrets", "istio-system/istio-ca-secret", |_| true).await;
+        let ca_pem = api.secret("istio-system/istio-ca-secret", "ca-cert.pem").unwrap();
         Running { api, addresses, ca_pem, shutdown, task }
     }
 

@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use self::params::{authority_params, leaf_params, set_validity};
+use crate::chain::Path;
 use crate::{
     IdentityError, KeyKind, Leaf, LeafRequest, SigningRequest, SpiffeId, TrustBundle, bundle, chain, pem,
 };
@@ -22,6 +23,8 @@ pub struct Authority {
     certificate_pem: String,
     /// What stands between a leaf and the root: empty for a self-signed authority.
     chain: Vec<CertificateDer<'static>>,
+    /// The root to which it leads.
+    anchor: CertificateDer<'static>,
     trust: TrustBundle,
     not_after: SystemTime,
 }
@@ -61,6 +64,7 @@ impl Authority {
         trust.add(der.clone());
         Ok(Authority {
             certificate_pem: certificate.pem(),
+            anchor: der.clone(),
             certificate: der,
             issuer: Issuer::new(params, key),
             chain: Vec::new(),
@@ -91,7 +95,8 @@ impl Authority {
         let (certificate, issuer) = read(certificate_pem, key_pem)?;
         let mut trust = TrustBundle::default();
         trust.add(certificate.clone());
-        Self::assemble(certificate, issuer, Vec::new(), trust)
+        let path = Path { intermediates: Vec::new(), anchor: certificate.clone() };
+        Self::assemble(certificate, issuer, path, trust)
     }
 
     /// Reads an authority that is plugged in: its certificate and key, the certificates between it and the root
@@ -113,22 +118,23 @@ impl Authority {
             intermediates.extend(pem::certificates(chain_pem, "certificate chain")?);
         }
         let trust = TrustBundle::from_pem(roots_pem)?;
-        let chain = chain::build(&certificate, &intermediates, &trust, now)?;
-        Self::assemble(certificate, issuer, chain, trust)
+        let path = chain::build(&certificate, &intermediates, &trust, now)?;
+        Self::assemble(certificate, issuer, path, trust)
     }
 
     fn assemble(
         certificate: CertificateDer<'static>,
         issuer: Issuer<'static, KeyPair>,
-        chain: Vec<CertificateDer<'static>>,
+        path: Path,
         trust: TrustBundle,
     ) -> Result<Self, IdentityError> {
-        let mut not_after = bundle::expiry(&certificate)?;
+        let Path { intermediates: chain, anchor } = path;
+        let mut not_after = bundle::expiry(&certificate)?.min(bundle::expiry(&anchor)?);
         for intermediate in &chain {
             not_after = not_after.min(bundle::expiry(intermediate)?);
         }
         let certificate_pem = pem::encode(&certificate);
-        Ok(Authority { issuer, certificate, certificate_pem, chain, trust, not_after })
+        Ok(Authority { issuer, certificate, certificate_pem, chain, anchor, trust, not_after })
     }
 
     /// Makes an authority below this one, valid for `lifetime` from `now` on.
@@ -146,8 +152,9 @@ impl Authority {
             authority_params(organization, "intermediate", now, (now + lifetime).min(self.not_after))?;
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
-        let chain = std::iter::once(certificate.clone()).chain(self.chain.iter().cloned()).collect();
-        Self::assemble(certificate, Issuer::new(params, key), chain, self.trust.clone())
+        let intermediates = std::iter::once(certificate.clone()).chain(self.chain.iter().cloned()).collect();
+        let path = Path { intermediates, anchor: self.anchor.clone() };
+        Self::assemble(certificate, Issuer::new(params, key), path, self.trust.clone())
     }
 
     /// The authority's own certificate as PEM; for a self-signed one what peers must trust.
@@ -168,6 +175,16 @@ impl Authority {
     /// The private key as PKCS #8 PEM, to keep the authority over a restart.
     pub fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
+    }
+
+    /// The root to which its certificates lead.
+    pub fn anchor(&self) -> &CertificateDer<'static> {
+        &self.anchor
+    }
+
+    /// Whether both are the same authority with the same chain and the same trusted roots.
+    pub fn is_same(&self, other: &Authority) -> bool {
+        self.certificate == other.certificate && self.chain == other.chain && self.trust == other.trust
     }
 
     /// The roots that peers must trust.

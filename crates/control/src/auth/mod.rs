@@ -1,0 +1,52 @@
+//! Who calls the secure port: a workload that shows its certificate, or the token of its service account.
+
+mod caller;
+mod evidence;
+mod nodes;
+mod token_review;
+
+pub use caller::{Caller, Pod, Proof};
+pub use evidence::Evidence;
+pub use nodes::NodeAuthorizer;
+pub use token_review::TokenReviews;
+
+use std::sync::Arc;
+
+/// The ways to prove an identity, tried in Istio's order: certificate, then token.
+#[derive(Clone, Debug)]
+pub struct Authenticator {
+    /// Asks the Kubernetes API whose token it is.
+    pub tokens: Arc<TokenReviews>,
+}
+
+/// Why a caller is not let in. The text is for the log; the caller learns only that it failed.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AuthError {
+    /// Neither a certificate nor a token was shown.
+    #[error("the caller shows neither a client certificate nor a bearer token")]
+    NoEvidence,
+    /// The token proves nothing.
+    #[error("the token is refused: {0}")]
+    Token(String),
+    /// The Kubernetes API could not be asked.
+    #[error("the token cannot be checked: {0}")]
+    Unavailable(String),
+}
+
+impl Authenticator {
+    /// Finds out who calls.
+    ///
+    /// # Errors
+    /// When nothing that the caller shows proves an identity.
+    pub async fn authenticate(&self, evidence: &Evidence) -> Result<Caller, AuthError> {
+        if !evidence.certificate.is_empty() {
+            return Ok(Caller {
+                identities: evidence.certificate.clone(),
+                proof: Proof::Certificate,
+                pod: None,
+            });
+        }
+        let Some(token) = &evidence.token else { return Err(AuthError::NoEvidence) };
+        self.tokens.review(token).await
+    }
+}

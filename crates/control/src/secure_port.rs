@@ -1,0 +1,170 @@
+//! Port 15012: xDS and the certificate authority over TLS, for callers that prove who they are.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use lateen_identity::{SpiffeId, identities};
+use prost::Message;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+
+use crate::Context;
+use crate::ads::{self, Access, GrpcBody};
+use crate::auth::{Authenticator, Evidence};
+use crate::ca::{CREATE_CERTIFICATE, CertificateRequest, CertificateService, ServingTls};
+
+/// Connections that may be open at once.
+const MAX_CONNECTIONS: usize = 20_000;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A request for a certificate that is longer is not read.
+const MAX_REQUEST: usize = 64 << 10;
+/// How long reading such a request may take.
+const READ: Duration = Duration::from_secs(10);
+/// Octets before a gRPC message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// What the port serves.
+#[derive(Clone)]
+pub(crate) struct SecurePort {
+    pub context: Arc<Context>,
+    pub certificates: Arc<CertificateService>,
+    pub authenticator: Authenticator,
+    /// Whether a caller's identity must be that of its node (`ENABLE_XDS_IDENTITY_CHECK`).
+    pub check_identity: bool,
+}
+
+/// Serves the port until `shutdown`. Before the first serving certificate is there, connections wait.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    mut tls: watch::Receiver<Option<Arc<ServingTls>>>,
+    port: SecurePort,
+    shutdown: CancellationToken,
+) {
+    tokio::select! {
+        found = tls.wait_for(Option::is_some) => if found.is_err() { return },
+        () = shutdown.cancelled() => return,
+    }
+    let tracker = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) if tracker.len() < MAX_CONNECTIONS => {
+                let Some(tls) = tls.borrow().clone() else { continue };
+                let acceptor = TlsAcceptor::from(Arc::clone(&tls.secure));
+                tracker.spawn(connection(stream, peer, acceptor, port.clone(), shutdown.clone()));
+            }
+            Ok((_, peer)) => {
+                tracing::warn!(%peer, limit = MAX_CONNECTIONS, "too many connections; closed")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tracker.close();
+    tracker.wait().await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+    port: SecurePort,
+    shutdown: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::warn!(%peer, %error, "TLS handshake failed"),
+        Err(_) => return tracing::warn!(%peer, "TLS handshake took too long"),
+    };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate: Arc<[SpiffeId]> = certificate.map(identities).unwrap_or_default().into();
+    let stop = shutdown.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let evidence = Evidence::new(peer, &certificate, request.headers());
+        let (port, stop) = (port.clone(), stop.clone());
+        async move { Ok::<_, Infallible>(port.route(request, evidence, stop).await) }
+    });
+    ads::serve_connection(stream, service, shutdown).await;
+}
+
+impl SecurePort {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        evidence: Evidence,
+        shutdown: CancellationToken,
+    ) -> Response<GrpcBody> {
+        if request.uri().path() != CREATE_CERTIFICATE {
+            let access = Access::Proved {
+                authenticator: self.authenticator.clone(),
+                evidence,
+                check_identity: self.check_identity,
+            };
+            return ads::route(request, Arc::clone(&self.context), access, shutdown);
+        }
+        let outcome = match read(request.into_body()).await {
+            Ok(request) => self.certificates.create(&evidence, request).await,
+            Err(status) => {
+                self.context.metrics.ca.on_request();
+                self.context.metrics.ca.on_parse_error();
+                tracing::warn!(peer = %evidence.peer, reason = status.message(), "certificate refused");
+                Err(status)
+            }
+        };
+        match outcome {
+            Ok(response) => ads::single(framed(&response)),
+            Err(status) => ads::refuse(&status),
+        }
+    }
+}
+
+/// The one message of a unary call.
+async fn read(body: Incoming) -> Result<CertificateRequest, Status> {
+    let collected = tokio::time::timeout(READ, Limited::new(body, MAX_REQUEST).collect()).await;
+    let collected = collected.map_err(|_| Status::deadline_exceeded("the request takes too long"))?;
+    let mut bytes = collected
+        .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => Status::resource_exhausted(format!("the request has more than {MAX_REQUEST} bytes")),
+            None => Status::cancelled("the request broke off"),
+        })?
+        .to_bytes();
+    if bytes.len() < PREFIX {
+        return Err(Status::invalid_argument("the request holds no message"));
+    }
+    if bytes.get_u8() != 0 {
+        return Err(Status::unimplemented("compressed requests are not supported"));
+    }
+    let length = usize::try_from(bytes.get_u32()).unwrap_or(usize::MAX);
+    if length != bytes.len() {
+        return Err(Status::invalid_argument("the request must hold exactly one message"));
+    }
+    CertificateRequest::decode(bytes).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn framed(message: &impl Message) -> Bytes {
+    let mut out = BytesMut::with_capacity(PREFIX + message.encoded_len());
+    out.put_u8(0);
+    out.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(&message.encode_to_vec());
+    out.freeze()
+}
