@@ -45,6 +45,8 @@ pub struct Environment {
     pub probers: Option<String>,
     /// `ISTIO_PROMETHEUS_ANNOTATIONS`: where the application serves metrics, as JSON.
     pub prometheus: Option<String>,
+    /// All of the process's variables, for those parts that read their own.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// How long connections may finish after SIGTERM unless `PROXY_CONFIG` says otherwise (Istio's default).
@@ -90,6 +92,7 @@ impl Environment {
             binary: get("PROXY_BINARY").cloned(),
             probers: get("ISTIO_KUBE_APP_PROBERS").cloned(),
             prometheus: get("ISTIO_PROMETHEUS_ANNOTATIONS").cloned(),
+            variables: variables.clone(),
         };
         environment.metadata = metadata(variables, labels, annotations)?;
         for (key, name) in
@@ -118,7 +121,7 @@ impl Environment {
 }
 
 /// Go's duration notation as far as one unit goes: `5s`, `1.5s`, `500ms`, `1m`.
-fn seconds(text: &str) -> Option<f64> {
+pub(crate) fn seconds(text: &str) -> Option<f64> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
     let (number, factor) =
         units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;

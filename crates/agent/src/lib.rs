@@ -1,5 +1,5 @@
 //! The pod's entry point (pilot-agent's role): makes the proxy's bootstrap from the pod's environment, runs the proxy,
-//! answers for its health, merges metrics, and drains on SIGTERM.
+//! keeps the workload's key and certificate, answers for the proxy's health, merges metrics, and drains on SIGTERM.
 
 mod admin;
 pub mod arguments;
@@ -11,6 +11,7 @@ mod envoy;
 mod prober;
 mod proxy;
 mod run;
+pub mod security;
 mod status;
 mod wait;
 

@@ -12,6 +12,7 @@ use crate::drain::drain;
 use crate::environment::Environment;
 use crate::prober::Probers;
 use crate::proxy::Proxy;
+use crate::security::{Security, SecurityOptions};
 use crate::status::{self, Status};
 use crate::wait::wait;
 
@@ -36,11 +37,14 @@ async fn run(arguments: Arguments, environment: Environment) -> Result<()> {
         }
         None => None,
     };
+    let discovery = bootstrap::discovery_address(&arguments, &environment);
+    let security = Security::start(SecurityOptions::read(&environment.variables, discovery)?)?;
     let status = Arc::new(Status {
         probers: Probers::parse(environment.probers.as_deref(), environment.address)?,
         application,
         quit: CancellationToken::new(),
         draining: CancellationToken::new(),
+        security,
     });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

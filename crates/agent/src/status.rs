@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::State;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::client;
 use crate::prober::Probers;
+use crate::security::Security;
 
 /// What the server answers from.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Status {
     pub quit: CancellationToken,
     /// Cancelled once the agent drains: from then on it is not ready.
     pub draining: CancellationToken,
+    /// The workload's identity.
+    pub security: Security,
 }
 
 /// `ISTIO_PROMETHEUS_ANNOTATIONS`.
@@ -84,6 +87,9 @@ async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
         Ok(metrics) => text.extend_from_slice(&metrics),
         Err(reason) => tracing::warn!(reason, "metrics without the proxy's"),
     }
+    if let Some(expiry) = status.security.certificate_expiry() {
+        text.extend_from_slice(expiry_metric(expiry).as_bytes());
+    }
     if let Some(metrics) = application {
         if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');
@@ -91,6 +97,17 @@ async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
         text.extend_from_slice(&metrics);
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// How long the workload's certificate lives on, under the name of Istio's agent.
+fn expiry_metric(expiry: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let left = i64::try_from(expiry).unwrap_or(i64::MAX) - i64::try_from(now).unwrap_or(i64::MAX);
+    let name = "istio_agent_cert_expiry_seconds";
+    format!(
+        "# HELP {name} The time remaining, in seconds, before the certificate chain will expire.\n# TYPE {name} gauge\n\
+         {name}{{resource_name=\"default\"}} {left}\n"
+    )
 }
 
 async fn application(metrics: Option<&ApplicationMetrics>) -> Option<bytes::Bytes> {

@@ -96,7 +96,7 @@ impl ControlOptions {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut options = ControlOptions::default();
         if let Some(namespace) = variable("POD_NAMESPACE") {
-            options.inject.discovery_address = format!("istiod.{namespace}.svc:15010");
+            options.inject.discovery_address = format!("istiod.{namespace}.svc:15012");
             options.inject.ca_address = format!("istiod.{namespace}.svc:15012");
             options.inject.root_namespace.clone_from(&namespace);
             options.namespace = namespace;
@@ -139,7 +139,7 @@ mod tests {
         let options =
             from(&[("POD_NAMESPACE", "mesh"), ("LATEEN_SOCKET_MARK", "1337"), ("REVISION", "")]).unwrap();
         assert_eq!((options.namespace.as_str(), options.inject.socket_mark), ("mesh", Some(1337)));
-        assert_eq!(options.inject.discovery_address, "istiod.mesh.svc:15010");
+        assert_eq!(options.inject.discovery_address, "istiod.mesh.svc:15012");
         assert_eq!(options.inject.revision, "default");
     }
 

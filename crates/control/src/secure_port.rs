@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use lateen_identity::{SpiffeId, identities};
-use prost::Message;
+use lateen_xds::certificates::{CREATE_CERTIFICATE, CertificateRequest};
+use lateen_xds::grpc::{self, GrpcBody};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -20,9 +20,9 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use crate::Context;
-use crate::ads::{self, Access, GrpcBody};
+use crate::ads::{self, Access};
 use crate::auth::{Authenticator, Evidence};
-use crate::ca::{CREATE_CERTIFICATE, CertificateRequest, CertificateService, ServingTls};
+use crate::ca::{CertificateService, ServingTls};
 
 /// Connections that may be open at once.
 const MAX_CONNECTIONS: usize = 20_000;
@@ -32,8 +32,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const MAX_REQUEST: usize = 64 << 10;
 /// How long reading such a request may take.
 const READ: Duration = Duration::from_secs(10);
-/// Octets before a gRPC message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
 
 /// What the port serves.
 #[derive(Clone)]
@@ -132,8 +130,8 @@ impl SecurePort {
             }
         };
         match outcome {
-            Ok(response) => ads::single(framed(&response)),
-            Err(status) => ads::refuse(&status),
+            Ok(response) => grpc::response(GrpcBody::single(grpc::framed(&response))),
+            Err(status) => grpc::refusal(&status),
         }
     }
 }
@@ -142,29 +140,11 @@ impl SecurePort {
 async fn read(body: Incoming) -> Result<CertificateRequest, Status> {
     let collected = tokio::time::timeout(READ, Limited::new(body, MAX_REQUEST).collect()).await;
     let collected = collected.map_err(|_| Status::deadline_exceeded("the request takes too long"))?;
-    let mut bytes = collected
+    let bytes = collected
         .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
             Some(_) => Status::resource_exhausted(format!("the request has more than {MAX_REQUEST} bytes")),
             None => Status::cancelled("the request broke off"),
         })?
         .to_bytes();
-    if bytes.len() < PREFIX {
-        return Err(Status::invalid_argument("the request holds no message"));
-    }
-    if bytes.get_u8() != 0 {
-        return Err(Status::unimplemented("compressed requests are not supported"));
-    }
-    let length = usize::try_from(bytes.get_u32()).unwrap_or(usize::MAX);
-    if length != bytes.len() {
-        return Err(Status::invalid_argument("the request must hold exactly one message"));
-    }
-    CertificateRequest::decode(bytes).map_err(|error| Status::invalid_argument(error.to_string()))
-}
-
-fn framed(message: &impl Message) -> Bytes {
-    let mut out = BytesMut::with_capacity(PREFIX + message.encoded_len());
-    out.put_u8(0);
-    out.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
-    out.extend_from_slice(&message.encode_to_vec());
-    out.freeze()
+    grpc::unframed(bytes)
 }

@@ -94,6 +94,13 @@ impl fmt::Debug for TrustBundle {
     }
 }
 
+/// Whether a certificate is signed by its own key, as roots are.
+pub fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| {
+        parsed.subject().as_raw() == parsed.issuer().as_raw() && parsed.verify_signature(None).is_ok()
+    })
+}
+
 /// When a certificate ends.
 ///
 /// # Errors

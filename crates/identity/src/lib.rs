@@ -12,8 +12,8 @@ mod lifetime;
 mod pem;
 mod spiffe;
 
-pub use authority::Authority;
-pub use bundle::{TrustBundle, expiry, pem_validity, validity};
+pub use authority::{Authority, matches};
+pub use bundle::{TrustBundle, expiry, is_self_signed, pem_validity, validity};
 pub use csr::{KeyRequest, SigningRequest};
 pub use error::IdentityError;
 pub use key::KeyKind;

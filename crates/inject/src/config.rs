@@ -171,7 +171,7 @@ impl Default for InjectConfig {
             resources: Resources::default(),
             default_config: Map::new(),
             proxy_configs: Arc::default(),
-            discovery_address: "istiod.istio-system.svc:15010".into(),
+            discovery_address: "istiod.istio-system.svc:15012".into(),
             ca_address: "istiod.istio-system.svc:15012".into(),
             revision: "default".into(),
             trust_domain: "cluster.local".into(),

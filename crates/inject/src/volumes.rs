@@ -17,6 +17,8 @@ const TOKEN_SECONDS: i64 = 43_200;
 pub(crate) fn volumes(settings: &Settings<'_>) -> Result<Vec<Volume>, InjectError> {
     let mut list = vec![
         json!({ "name": "workload-socket", "emptyDir": {} }),
+        json!({ "name": "credential-socket", "emptyDir": {} }),
+        json!({ "name": "workload-certs", "emptyDir": {} }),
         json!({ "name": "istio-envoy", "emptyDir": { "medium": "Memory" } }),
         json!({ "name": "istio-data", "emptyDir": {} }),
         json!({ "name": "istio-podinfo", "downwardAPI": { "items": [
@@ -48,6 +50,8 @@ pub(crate) fn volumes(settings: &Settings<'_>) -> Result<Vec<Volume>, InjectErro
 pub(crate) fn mounts(settings: &Settings<'_>) -> Result<Vec<Value>, InjectError> {
     let mut list = vec![
         json!({ "name": "workload-socket", "mountPath": "/var/run/secrets/workload-spiffe-uds" }),
+        json!({ "name": "credential-socket", "mountPath": "/var/run/secrets/credential-uds" }),
+        json!({ "name": "workload-certs", "mountPath": "/var/run/secrets/workload-spiffe-credentials" }),
         json!({ "name": "istiod-ca-cert", "mountPath": "/var/run/secrets/istio" }),
         json!({ "name": "istio-data", "mountPath": "/var/lib/istio/data" }),
         json!({ "name": "istio-envoy", "mountPath": "/etc/istio/proxy" }),

@@ -96,10 +96,9 @@ impl Failure {
     /// Where it comes from.
     pub fn source(&self) -> Source {
         match self {
-            Failure::ClientClosed
-            | Failure::Drained
-            | Failure::ClientReset
-            | Failure::ClientProtocol(_) => Source::Client,
+            Failure::ClientClosed | Failure::Drained | Failure::ClientReset | Failure::ClientProtocol(_) => {
+                Source::Client
+            }
             Failure::NoCluster(_) => Source::Config,
             _ => Source::Upstream,
         }

@@ -170,7 +170,9 @@ impl Server {
     /// Stops listening, at once or when `grace` is over; connections are asked to end in that time. Once begun, a
     /// graceful drain goes on as it began.
     pub fn drain_listeners(&self, scope: DrainScope, grace: Option<Grace>) {
-        let Some(grace) = grace else { return stop_listening(&self.store, &self.workers, &self.stats, scope) };
+        let Some(grace) = grace else {
+            return stop_listening(&self.store, &self.workers, &self.stats, scope);
+        };
         if self.stats.graceful.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -293,6 +295,10 @@ fn statics(bootstrap: &Bootstrap, context: &convert::Context) -> Result<Statics,
         error,
     };
     for (index, message) in resources.clusters.iter().enumerate() {
+        // The agent's sockets are for the proxy itself, which dials them as the plan says.
+        if bootstrap::is_local(message) {
+            continue;
+        }
         let converted = convert::cluster(message, context)
             .map_err(|error| failed("clusters", index, &message.name, error))?;
         statics.clusters.push(converted.cluster);

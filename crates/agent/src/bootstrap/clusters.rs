@@ -1,15 +1,14 @@
-//! The clusters that are there from the start: the control plane, the proxy's own metrics, and the agent.
+//! The clusters that are there from the start: the proxy's own metrics, and the agent with its two unix sockets, behind
+//! which are the workload's secrets and the control plane.
 
 use std::collections::HashMap;
 
 use lateen_xds::any;
+use lateen_xds::pb::envoy::config::cluster::v3::CircuitBreakers;
 use lateen_xds::pb::envoy::config::cluster::v3::Cluster;
 use lateen_xds::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
-use lateen_xds::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily,
-};
-use lateen_xds::pb::envoy::config::cluster::v3::{CircuitBreakers, UpstreamConnectionOptions};
-use lateen_xds::pb::envoy::config::core::v3::{Address, Http2ProtocolOptions, TcpKeepalive};
+use lateen_xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use lateen_xds::pb::envoy::config::core::v3::{Address, Http2ProtocolOptions};
 use lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use lateen_xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
@@ -21,25 +20,26 @@ use lateen_xds::pb::envoy::extensions::upstreams::http::v3::http_protocol_option
 };
 use lateen_xds::pb::google::protobuf::{Any, Duration, UInt32Value};
 
-use super::{ADMIN_PORT, AGENT_PORT, XDS_CLUSTER, address, loopback};
+use super::{ADMIN_PORT, AGENT_PORT, SDS_CLUSTER, XDS_CLUSTER, loopback, pipe};
+use crate::security::{SDS_SOCKET, XDS_SOCKET};
 
 pub(super) const PROMETHEUS: &str = "prometheus_stats";
 pub(super) const AGENT: &str = "agent";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-pub(super) fn all(discovery: &str) -> Vec<Cluster> {
+pub(super) fn all() -> Vec<Cluster> {
     vec![
         cluster(PROMETHEUS, DiscoveryType::Static, loopback(ADMIN_PORT)),
         cluster(AGENT, DiscoveryType::Static, loopback(AGENT_PORT)),
-        control_plane(discovery),
+        local(SDS_CLUSTER, SDS_SOCKET),
+        local(XDS_CLUSTER, XDS_SOCKET),
     ]
 }
 
-fn control_plane(discovery: &str) -> Cluster {
-    let (host, port) = discovery.rsplit_once(':').unwrap_or((discovery, "15010"));
+/// A gRPC service of the agent, on a unix socket.
+fn local(name: &str, socket: &str) -> Cluster {
     let unlimited = Some(UInt32Value { value: 100_000 });
     Cluster {
-        dns_lookup_family: DnsLookupFamily::V4Only as i32,
         typed_extension_protocol_options: HashMap::from([(HTTP_OPTIONS.to_owned(), http2())]),
         circuit_breakers: Some(CircuitBreakers {
             thresholds: vec![Thresholds {
@@ -50,14 +50,7 @@ fn control_plane(discovery: &str) -> Cluster {
             }],
             ..CircuitBreakers::default()
         }),
-        upstream_connection_options: Some(UpstreamConnectionOptions {
-            tcp_keepalive: Some(TcpKeepalive {
-                keepalive_time: Some(UInt32Value { value: 300 }),
-                ..TcpKeepalive::default()
-            }),
-            ..UpstreamConnectionOptions::default()
-        }),
-        ..cluster(XDS_CLUSTER, DiscoveryType::StrictDns, address(host, port.parse().unwrap_or(15010)))
+        ..cluster(name, DiscoveryType::Static, pipe(socket))
     }
 }
 

@@ -17,7 +17,7 @@ use lateen_xds::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use lateen_xds::pb::envoy::config::core::v3::socket_option::{SocketState, Value as SocketOptionValue};
 use lateen_xds::pb::envoy::config::core::v3::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, BindConfig, ConfigSource, GrpcService,
-    Locality, Node, SocketAddress, SocketOption,
+    Locality, Node, Pipe, SocketAddress, SocketOption,
 };
 use lateen_xds::pb::google::protobuf::{self, value};
 use serde_json::Value;
@@ -34,23 +34,26 @@ pub const READINESS_PORT: u16 = 15021;
 /// Prometheus' view of the proxy.
 pub const PROMETHEUS_PORT: u16 = 15090;
 
-/// Name of the cluster that leads to the control plane.
+/// Name of the cluster that leads to the control plane, by way of the agent.
 pub(crate) const XDS_CLUSTER: &str = "xds-grpc";
-const DEFAULT_DISCOVERY: &str = "istiod.istio-system.svc:15010";
+/// Name of the cluster that serves the workload's secrets.
+pub(crate) const SDS_CLUSTER: &str = "sds-grpc";
+const DEFAULT_DISCOVERY: &str = "istiod.istio-system.svc:15012";
+
+/// `host:port` of the control plane.
+pub fn discovery_address<'a>(arguments: &'a Arguments, environment: &'a Environment) -> &'a str {
+    let address = arguments.discovery_address.as_deref();
+    address.or(environment.proxy_config.discovery_address.as_deref()).unwrap_or(DEFAULT_DISCOVERY)
+}
 
 /// Builds the bootstrap for Lateen's proxy, or, with `envoy`, for an Envoy.
 pub fn build(arguments: &Arguments, environment: &Environment, envoy: bool) -> Bootstrap {
-    let discovery = arguments
-        .discovery_address
-        .as_deref()
-        .or(environment.proxy_config.discovery_address.as_deref())
-        .unwrap_or(DEFAULT_DISCOVERY);
     Bootstrap {
         node: Some(node(arguments, environment, envoy)),
         admin: Some(Admin { address: Some(loopback(ADMIN_PORT)), ..Admin::default() }),
         static_resources: Some(StaticResources {
             listeners: listeners::all(),
-            clusters: clusters::all(discovery),
+            clusters: clusters::all(),
             secrets: Vec::new(),
         }),
         dynamic_resources: Some(DynamicResources {
@@ -165,6 +168,11 @@ fn marked(mark: u32) -> BindConfig {
 
 fn loopback(port: u16) -> Address {
     address("127.0.0.1", port)
+}
+
+/// A unix socket.
+fn pipe(path: &str) -> Address {
+    Address { address: Some(AddressKind::Pipe(Pipe { path: path.to_owned(), ..Pipe::default() })) }
 }
 
 fn address(host: &str, port: u16) -> Address {

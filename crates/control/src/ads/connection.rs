@@ -4,6 +4,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use lateen_generate::{Flavour, Proxy};
 use lateen_identity::SpiffeId;
+use lateen_xds::grpc::frame;
 use lateen_xds::pb::envoy::config::core::v3::Node;
 use lateen_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use lateen_xds::pb::google::protobuf::value::Kind;
@@ -12,7 +13,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
-use super::body::frame;
 use super::registry::Connection;
 use crate::Context;
 use crate::auth::{AuthError, Authenticator, Caller, Evidence};

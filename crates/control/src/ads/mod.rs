@@ -1,12 +1,10 @@
 //! The ADS server: gRPC over HTTP/2, one task a stream.
 
-mod body;
 mod connection;
 mod registry;
 mod server;
 
-pub(crate) use body::GrpcBody;
 pub(crate) use connection::Access;
 pub use registry::{Connection, Registry};
 pub use server::serve;
-pub(crate) use server::{refuse, route, serve_connection, single};
+pub(crate) use server::{route, serve_connection};

@@ -2,12 +2,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use lateen_xds::grpc::{self, GrpcBody};
 use lateen_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use lateen_xds::server::Protocol;
 use prost::Message;
@@ -18,7 +17,6 @@ use tokio_util::task::TaskTracker;
 use tonic::codec::{Codec, Streaming};
 use tonic::{Code, Status};
 
-use super::body::{GrpcBody, trailers};
 use super::connection::{self, Access, Discovery};
 use crate::Context;
 
@@ -122,7 +120,7 @@ pub(crate) fn route(
         Some("StreamAggregatedResources") => {
             stream::<DiscoveryRequest>(request, Protocol::StateOfTheWorld, context, access, shutdown)
         }
-        _ => refuse(&Status::new(Code::Unimplemented, "this service is not served here")),
+        _ => grpc::refusal(&Status::new(Code::Unimplemented, "this service is not served here")),
     }
 }
 
@@ -137,23 +135,5 @@ fn stream<Q: Discovery + Message + Default + 'static>(
     let requests = Streaming::new_request(decoder, request.into_body(), None, Some(MAX_REQUEST));
     let (sender, body) = GrpcBody::stream();
     tokio::spawn(connection::run(requests, sender, protocol, context, access, shutdown));
-    grpc(body)
-}
-
-/// An answer without a message: the status stands in its head.
-pub(crate) fn refuse(status: &Status) -> Response<GrpcBody> {
-    let mut response = grpc(GrpcBody::empty());
-    response.headers_mut().extend(trailers(status));
-    response
-}
-
-/// An answer of one message (framed).
-pub(crate) fn single(message: Bytes) -> Response<GrpcBody> {
-    grpc(GrpcBody::single(message))
-}
-
-fn grpc(body: GrpcBody) -> Response<GrpcBody> {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    response
+    grpc::response(body)
 }

@@ -2,7 +2,6 @@
 
 mod history;
 mod keeper;
-mod message;
 mod metrics;
 mod objects;
 mod options;
@@ -14,7 +13,6 @@ mod standing;
 mod trust_domains;
 
 pub use keeper::{Keeper, start};
-pub use message::{CREATE_CERTIFICATE, CertificateRequest, CertificateResponse};
 pub use metrics::CaMetrics;
 pub use options::CaOptions;
 pub use root_map::keep as keep_root_maps;

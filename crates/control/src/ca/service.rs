@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lateen_identity::{Lifetimes, SigningRequest, SpiffeId};
+use lateen_xds::certificates::{CertificateRequest, CertificateResponse};
 use tonic::Status;
 
-use super::{Authorities, CertificateRequest, CertificateResponse, Standing, TrustDomains};
+use super::{Authorities, Standing, TrustDomains};
 use crate::auth::{AuthError, Authenticator, Caller, Evidence, NodeAuthorizer};
 use crate::metrics::Metrics;
 
 /// A CSR that is longer is not read: one with a 4096 bit RSA key has less than 2 KiB.
 const MAX_CSR: usize = 16 << 10;
 
-/// The service behind [`super::CREATE_CERTIFICATE`].
+/// The service behind [`lateen_xds::certificates::CREATE_CERTIFICATE`].
 pub struct CertificateService {
     /// Finds out who calls.
     pub authenticator: Authenticator,

@@ -275,8 +275,7 @@ async fn handle(State((store, running)): State<Shared>, request: Request<Body>) 
     }
     store.version += 1;
     let objects = store.objects.get(&collection);
-    let items: Vec<_> =
-        objects.into_iter().flatten().map(|(_, o)| o).filter(|o| selected(o)).collect();
+    let items: Vec<_> = objects.into_iter().flatten().map(|(_, o)| o).filter(|o| selected(o)).collect();
     let list = json!({
         "kind": "List", "apiVersion": "v1",
         "metadata": {"resourceVersion": store.version.to_string()},

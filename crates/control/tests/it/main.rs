@@ -2,11 +2,11 @@
 
 mod ads;
 mod ads_client;
+mod certificates;
 mod debug;
 mod envoy;
 mod fake_api;
 mod objects;
-mod certificates;
 mod webhooks;
 
 use lateen_control::ca::CaOptions;

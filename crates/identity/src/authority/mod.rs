@@ -275,6 +275,14 @@ fn read(
     Ok((certificate, issuer))
 }
 
+/// Whether the first certificate of a PEM text is for the private key of another.
+///
+/// # Errors
+/// When one of the texts does not hold what it should.
+pub fn matches(certificate_pem: &str, key_pem: &str) -> Result<bool, IdentityError> {
+    belongs(&pem::key(key_pem)?, &pem::certificates(certificate_pem, "certificate")?[0])
+}
+
 /// Whether a certificate is for a key.
 pub(crate) fn belongs(key: &KeyPair, certificate: &CertificateDer<'_>) -> Result<bool, IdentityError> {
     let (_, parsed) = X509Certificate::from_der(certificate)

@@ -332,7 +332,7 @@ fn the_pods_proxy_config_overlays_the_meshs() {
     let effective: Value = serde_json::from_str(&env(&pod, "PROXY_CONFIG").unwrap()).unwrap();
     assert_eq!(effective["concurrency"], 1);
     assert_eq!(effective["proxyMetadata"], json!({ "A": "1", "B": "2" }));
-    assert_eq!(effective["discoveryAddress"], "istiod.istio-system.svc:15010");
+    assert_eq!(effective["discoveryAddress"], "istiod.istio-system.svc:15012");
     assert_eq!((env(&pod, "A").as_deref(), env(&pod, "B").as_deref()), (Some("1"), Some("2")));
     let first = &pod.spec.as_ref().unwrap().containers[0];
     assert_eq!(first.name, "istio-proxy", "the application waits: containers start in order");

@@ -92,7 +92,9 @@ impl Sink {
         let mut message = Message::Sync(written);
         loop {
             match self.queue.try_send(message) {
-                Ok(()) => return wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok(),
+                Ok(()) => {
+                    return wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
+                }
                 Err(TrySendError::Full(back)) if Instant::now() < deadline => message = back,
                 Err(_) => return false,
             }

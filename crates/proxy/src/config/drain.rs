@@ -226,8 +226,7 @@ mod tests {
         assert!(chain(&store).drain.is_set() && !chain(&store).drain.is_draining());
         store.set_failing(false);
         assert!(!chain(&store).drain.is_set());
-        let deaf =
-            Listener { drains_when_failing: false, hash: 9, ..listener(2, TrafficDirection::Inbound) };
+        let deaf = Listener { drains_when_failing: false, hash: 9, ..listener(2, TrafficDirection::Inbound) };
         store.update_listeners(vec![deaf], &[]);
         store.set_failing(true);
         assert!(!chain(&store).drain.is_set());

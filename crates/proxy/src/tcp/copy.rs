@@ -120,12 +120,7 @@ impl Direction {
 }
 
 /// Copies until both directions have ended, or something else ends the session.
-pub async fn copy(
-    chain: &FilterChain,
-    mut down: Io,
-    mut up: Io,
-    limits: Limits,
-) -> (Counts, Ended) {
+pub async fn copy(chain: &FilterChain, mut down: Io, mut up: Io, limits: Limits) -> (Counts, Ended) {
     let (mut out, mut back) = (Direction::new(), Direction::new());
     let mut timer = LazyTimer::default();
     let start = Instant::now();

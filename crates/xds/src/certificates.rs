@@ -1,6 +1,6 @@
 //! The messages of `istio.v1.auth.IstioCertificateService` (Istio's API, `security/v1alpha1/ca.proto`).
 
-use lateen_xds::pb::google::protobuf::{Struct, value::Kind};
+use crate::pb::google::protobuf::{Struct, value::Kind};
 
 /// Where the service's one method is called.
 pub const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
@@ -34,6 +34,12 @@ pub struct CertificateResponse {
 }
 
 impl CertificateRequest {
+    /// Asks one Kubernetes signer to sign.
+    pub fn set_cert_signer(&mut self, signer: &str) {
+        let value = crate::pb::google::protobuf::Value { kind: Some(Kind::StringValue(signer.to_owned())) };
+        self.metadata.get_or_insert_default().fields.insert(CERT_SIGNER.to_owned(), value);
+    }
+
     /// The workload for which a node proxy asks.
     pub fn impersonated_identity(&self) -> Option<&str> {
         self.text(IMPERSONATED_IDENTITY)
