@@ -296,7 +296,7 @@ fn statics(bootstrap: &Bootstrap, context: &convert::Context) -> Result<Statics,
     };
     for (index, message) in resources.clusters.iter().enumerate() {
         // The agent's sockets are for the proxy itself, which dials them as the plan says.
-        if bootstrap::is_local(message) {
+        if is_local(message) {
             continue;
         }
         let converted = convert::cluster(message, context)
@@ -309,6 +309,20 @@ fn statics(bootstrap: &Bootstrap, context: &convert::Context) -> Result<Statics,
         statics.listeners.push(converted.listener);
     }
     Ok(statics)
+}
+
+/// Whether a cluster leads to unix sockets.
+fn is_local(cluster: &lateen_xds::pb::envoy::config::cluster::v3::Cluster) -> bool {
+    use lateen_xds::pb::envoy::config::core::v3::address::Address;
+    use lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+    let groups = cluster.load_assignment.iter().flat_map(|assignment| &assignment.endpoints);
+    groups.flat_map(|group| &group.lb_endpoints).any(|endpoint| match &endpoint.host_identifier {
+        Some(HostIdentifier::Endpoint(endpoint)) => {
+            let address = endpoint.address.as_ref().and_then(|address| address.address.as_ref());
+            matches!(address, Some(Address::Pipe(_)))
+        }
+        _ => false,
+    })
 }
 
 /// Checks a bootstrap as [`Server::start`] would, without starting anything.

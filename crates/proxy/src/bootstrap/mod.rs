@@ -16,7 +16,7 @@ use thiserror::Error;
 
 pub use apart::{read_apart, write_encoded};
 pub use options::{Mode, Options};
-pub(crate) use plan::{Ads, Plan, Target, is_local};
+pub(crate) use plan::{Ads, Plan};
 
 /// A bootstrap that cannot be used.
 #[derive(Debug, Error)]

@@ -3,7 +3,6 @@
 #![allow(deprecated, reason = "Envoy takes deprecated fields, and so must we")]
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use lateen_xds::client::Flavour;
 use lateen_xds::pb::envoy::config::bootstrap::v3 as pb;
@@ -13,6 +12,7 @@ use lateen_xds::pb::envoy::config::core::v3 as core;
 use super::BootstrapError;
 use crate::config::UpstreamSocket;
 use crate::convert::{self, At, take};
+use crate::xds_client::Target;
 
 /// A bootstrap, checked.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug)]
 pub(crate) struct Ads {
     pub(crate) flavour: Flavour,
-    /// Where it is, tried in turn.
+    /// Where its cluster leads, tried in turn.
     pub(crate) hosts: Vec<Target>,
     pub(crate) initial_metadata: Vec<(String, String)>,
     pub(crate) wants_listeners: bool,
@@ -146,42 +146,20 @@ fn wants(source: &Option<core::ConfigSource>, at: &At<'_>) -> convert::Converted
     }
 }
 
-/// Where a gRPC service of the bootstrap is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// A host name or address, and a port.
-    Tcp(String, u16),
-    /// A unix socket; a relative path starts at the working directory.
-    Unix(PathBuf),
-}
-
-/// Whether a cluster leads to unix sockets: the agent's services, which no listener leads to.
-pub(crate) fn is_local(cluster: &Cluster) -> bool {
-    let groups = cluster.load_assignment.iter().flat_map(|assignment| &assignment.endpoints);
-    let mut addresses = groups.flat_map(|group| &group.lb_endpoints).map(pipe);
-    addresses.next().is_some_and(|first| first.is_some()) && addresses.all(|more| more.is_some())
-}
-
-fn pipe(endpoint: &lateen_xds::pb::envoy::config::endpoint::v3::LbEndpoint) -> Option<&core::Pipe> {
-    use core::address::Address;
-    use lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
-    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else { return None };
-    match endpoint.address.as_ref()?.address.as_ref()? {
-        Address::Pipe(pipe) => Some(pipe),
-        _ => None,
-    }
-}
-
 fn hosts(cluster: &Cluster, at: &At<'_>) -> convert::Converted<Vec<Target>> {
     let groups = cluster.load_assignment.iter().flat_map(|assignment| &assignment.endpoints);
     let mut hosts = Vec::new();
     for endpoint in groups.flat_map(|group| &group.lb_endpoints) {
-        if let Some(pipe) = pipe(endpoint) {
-            hosts.push(Target::Unix(PathBuf::from(&pipe.path)));
-        } else if let Some(
-            lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier::Endpoint(inner),
-        ) = &endpoint.host_identifier
+        if let Some(lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier::Endpoint(
+            inner,
+        )) = &endpoint.host_identifier
         {
+            if let Some(core::address::Address::Pipe(pipe)) =
+                inner.address.as_ref().and_then(|address| address.address.as_ref())
+            {
+                hosts.push(Target::Unix(pipe.path.as_str().into()));
+                continue;
+            }
             let (host, port) = convert::host_port(&inner.address, at)?;
             hosts.push(Target::Tcp(host.to_owned(), port));
         }

@@ -2,20 +2,38 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Uri};
-
-use crate::bootstrap::Target;
 
 /// Limit of a connection's establishment.
 const CONNECT: Duration = Duration::from_secs(5);
 /// HTTP/2 pings that find a dead peer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Where a stream leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A host name or address with a port.
+    Tcp(String, u16),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Target::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Target::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// Connects with the socket settings of upstream connections.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +43,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Connects to the first target that answers.
+    /// Connects to the first host that answers.
     pub(crate) async fn connect(&self, targets: &[Target]) -> anyhow::Result<Channel> {
         let mut last = anyhow::anyhow!("no host is given");
         for target in targets {
@@ -39,8 +57,8 @@ impl Dialer {
 
     async fn one(&self, target: &Target) -> anyhow::Result<Channel> {
         let authority = match target {
-            Target::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
-            Target::Tcp(host, port) => format!("{host}:{port}"),
+            Target::Tcp(..) => target.to_string(),
+            // As Envoy's: a unix socket has no authority of its own.
             Target::Unix(_) => "localhost".to_owned(),
         };
         let endpoint = Endpoint::from_shared(format!("http://{authority}"))?
@@ -48,32 +66,31 @@ impl Dialer {
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_while_idle(true);
         let mark = self.mark;
-        let channel = match target.clone() {
+        let connecting = match target {
             Target::Tcp(host, port) => {
+                let target = (host.clone(), *port);
                 let connector = tower::service_fn(move |_: Uri| {
-                    let host = host.clone();
-                    async move { dial(&host, port, mark).await.map(TokioIo::new) }
+                    let target = target.clone();
+                    async move { dial(&target, mark).await.map(TokioIo::new) }
                 });
                 endpoint.connect_with_connector(connector).await
             }
             Target::Unix(path) => {
+                let path = path.clone();
                 let connector = tower::service_fn(move |_: Uri| {
                     let path = path.clone();
-                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
+                    async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
                 });
                 endpoint.connect_with_connector(connector).await
             }
         };
-        channel.with_context(|| match target {
-            Target::Tcp(..) => format!("control plane {authority}"),
-            Target::Unix(path) => format!("control plane {}", path.display()),
-        })
+        connecting.with_context(|| format!("server {target}"))
     }
 }
 
-async fn dial(host: &str, port: u16, mark: Option<u32>) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in tokio::net::lookup_host((host, port)).await? {
+async fn dial(target: &(String, u16), mark: Option<u32>) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", target.0));
+    for address in tokio::net::lookup_host((target.0.as_str(), target.1)).await? {
         match dial_address(address, mark).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,

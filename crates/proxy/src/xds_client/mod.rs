@@ -24,7 +24,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 pub(crate) use apply::Applier;
-pub(crate) use connect::Dialer;
+pub(crate) use connect::{Dialer, Target};
 
 use crate::bootstrap::Ads;
 use crate::stats::ServerStats;
