@@ -3,6 +3,7 @@
 use crate::http::h1::H1Error;
 use crate::request_info::ResponseFlags;
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// An answer that the proxy gives itself.
 #[derive(Clone, Debug)]
@@ -16,7 +17,7 @@ pub struct LocalReply {
     /// Flags of the log.
     pub flags: ResponseFlags,
     /// Envoy's `%RESPONSE_CODE_DETAILS%`.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
     /// Further headers, names in lower case.
     pub headers: Vec<(&'static str, Bytes)>,
 }
@@ -29,7 +30,7 @@ impl LocalReply {
             grpc_status: None,
             body: Bytes::from_static(body.as_bytes()),
             flags,
-            details,
+            details: details.into(),
             headers: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ pub mod error;
 mod filters;
 pub mod format;
 pub mod http;
+mod jose;
 mod listener;
 pub mod request_info;
 pub mod run;

@@ -1,7 +1,8 @@
 //! What is known about a request (or TCP connection): the access log, metrics and header formats read it.
 
-use crate::config::{Cluster, Route, TrafficDirection};
+use crate::config::{Cluster, Metadata, Route, TrafficDirection};
 use crate::http::{Headers, RequestHead, ResponseHead};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -270,9 +271,9 @@ pub struct RequestInfo {
     /// Status code; 0 when no response was sent.
     pub code: u16,
     /// Envoy's `%RESPONSE_CODE_DETAILS%`.
-    pub details: Option<&'static str>,
+    pub details: Option<Cow<'static, str>>,
     /// `%CONNECTION_TERMINATION_DETAILS%`.
-    pub termination: Option<&'static str>,
+    pub termination: Option<Cow<'static, str>>,
     /// Byte counts.
     pub bytes: ByteCounts,
     /// The matched route.
@@ -291,6 +292,8 @@ pub struct RequestInfo {
     pub downstream_peer: Option<Arc<PeerMetadata>>,
     /// Istio's metadata of the upstream peer.
     pub upstream_peer: Option<Arc<PeerMetadata>>,
+    /// What filters told (dynamic metadata).
+    pub metadata: Metadata,
 }
 
 impl RequestInfo {
@@ -315,6 +318,7 @@ impl RequestInfo {
             grpc_status: None,
             downstream_peer: None,
             upstream_peer: None,
+            metadata: Metadata::default(),
         }
     }
 

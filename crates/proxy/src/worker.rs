@@ -279,6 +279,9 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     tokio::task::spawn_local(crate::access_log::flush_regularly());
     if worker.index == 0 {
         tokio::task::spawn_local(crate::upstream::dns::run(worker.store.clone()));
+        if let Some(new) = worker.store.new_keys() {
+            tokio::task::spawn_local(crate::filters::jwt::remote::run(worker.clone(), new));
+        }
     }
     while let Some(command) = commands.recv().await {
         match command {

@@ -1,7 +1,10 @@
 //! The HTTP connection manager's settings.
 
 use super::cluster::Http2Options;
+use super::ext_authz::ExtAuthzFilter;
+use super::jwt::JwtFilter;
 use super::policy::{CorsPolicy, FaultPolicy};
+use super::rbac::RbacFilter;
 use super::route_table::RouteSlot;
 use crate::request_info::{AccessLog, HttpExtension};
 use crate::upstream::stats::HttpStats;
@@ -135,6 +138,12 @@ pub enum HttpFilter {
     Fault(Arc<FaultPolicy>),
     /// CORS; routes and virtual hosts have the policies.
     Cors(Arc<CorsPolicy>),
+    /// Role-based access control, by its name; routes may have rules of their own.
+    Rbac(Box<str>, Arc<RbacFilter>),
+    /// JSON Web Tokens, by its name; routes may have requirements of their own.
+    Jwt(Box<str>, Arc<JwtFilter>),
+    /// External authorization, by its name; routes may have settings of their own.
+    ExtAuthz(Box<str>, Arc<ExtAuthzFilter>),
     /// A filter that needs no waiting, by its name.
     Extension(Box<str>, Arc<dyn HttpExtension>),
 }

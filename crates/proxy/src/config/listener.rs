@@ -1,7 +1,9 @@
 //! Listeners, filter chains and what leads a connection to one.
 
 use super::drain::DrainFlag;
+use super::ext_authz::ExtAuthzFilter;
 use super::http_manager::HttpConnectionManager;
+use super::rbac::RbacFilter;
 use super::tcp_proxy::TcpProxy;
 use super::tls::TlsServer;
 use crate::request_info::{AccessLog, NetworkExtension};
@@ -201,7 +203,7 @@ pub struct FilterChain {
     /// Limit of the TLS handshake; none: no limit.
     pub handshake_timeout: Option<Duration>,
     /// Filters before the last.
-    pub filters: Vec<Arc<dyn NetworkExtension>>,
+    pub filters: Vec<NetworkFilter>,
     /// The last filter.
     pub terminal: Terminal,
     /// Set when the chain was replaced or removed: connections end at the next chance.
@@ -222,6 +224,17 @@ impl FilterChain {
             drain: DrainFlag::default(),
         }
     }
+}
+
+/// A filter before the last.
+#[derive(Clone, Debug)]
+pub enum NetworkFilter {
+    /// Role-based access control.
+    Rbac(Arc<RbacFilter>),
+    /// External authorization.
+    ExtAuthz(Arc<ExtAuthzFilter>),
+    /// A filter that needs no waiting.
+    Extension(Arc<dyn NetworkExtension>),
 }
 
 /// The filter that ends a chain.

@@ -1,11 +1,15 @@
 //! Routes: what a request must be, and what happens to it then.
 
 use super::cluster::ClusterSlot;
+use super::ext_authz::ExtAuthzOverride;
 use super::headers::LevelEdits;
+use super::jwt::JwtOverride;
 use super::matcher::{Fraction, HeaderMatcher, QueryMatcher, Regex};
+use super::metadata::MetadataMatcher;
 use super::policy::{
     CorsPolicy, FaultPolicy, HashPolicy, HostRewrite, MirrorPolicy, PathRewrite, RetryPolicy,
 };
+use super::rbac::RbacFilter;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,6 +45,8 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatcher>,
     /// Query parameters, all of which must match.
     pub query: Vec<QueryMatcher>,
+    /// What filters told, all of which must match.
+    pub metadata: Vec<MetadataMatcher>,
     /// Only gRPC requests.
     pub grpc: bool,
     /// Only this share of requests.
@@ -235,8 +241,28 @@ pub struct FilterOverrides {
     pub fault: Option<Arc<FaultPolicy>>,
     /// CORS.
     pub cors: Option<Arc<CorsPolicy>>,
+    /// Policies, by the filter's name.
+    pub policies: Vec<(Box<str>, PolicyOverride)>,
     /// Names of filters that are switched off here.
     pub disabled: Vec<Box<str>>,
+}
+
+/// What a route says of a policy filter.
+#[derive(Clone, Debug)]
+pub enum PolicyOverride {
+    /// Access control; none: it is off here.
+    Rbac(Option<Arc<RbacFilter>>),
+    /// External authorization.
+    ExtAuthz(ExtAuthzOverride),
+    /// Requirements of tokens.
+    Jwt(JwtOverride),
+}
+
+impl FilterOverrides {
+    /// What this level says of a filter.
+    pub fn policy(&self, filter: &str) -> Option<&PolicyOverride> {
+        self.policies.iter().find(|(name, _)| &**name == filter).map(|(_, policy)| policy)
+    }
 }
 
 /// A virtual host of a route configuration.

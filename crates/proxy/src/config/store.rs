@@ -8,6 +8,7 @@
 use super::cluster::{Cluster, ClusterSlot, Discovery};
 use super::drain::{DrainScope, Draining, chains};
 use super::endpoint::{EndpointSet, EndpointSlot};
+use super::keys::{KeySources, KeySpec, NewKeys, RemoteKeys};
 use super::listener::Listener;
 use super::route::VirtualHost;
 use super::route_table::{RouteSlot, RouteTable};
@@ -27,6 +28,7 @@ pub struct Store {
     clusters: ArcSwap<ClusterTable>,
     changed: watch::Sender<u64>,
     dns: watch::Sender<u64>,
+    keys: KeySources,
     pub(super) draining: Mutex<Draining>,
     /// Held by whoever changes the table of listeners.
     changing: Mutex<()>,
@@ -72,6 +74,7 @@ impl Store {
             clusters: ArcSwap::default(),
             changed: watch::channel(0).0,
             dns: watch::channel(0).0,
+            keys: KeySources::default(),
             draining: Mutex::default(),
             changing: Mutex::default(),
         })
@@ -117,6 +120,16 @@ impl Store {
         let slot = Arc::new(EndpointSlot::empty(name));
         slots.endpoints.insert(slot.name.clone(), slot.clone());
         slot
+    }
+
+    /// A source of keys, shared by all who describe it in the same way.
+    pub fn remote_keys(&self, spec: KeySpec) -> Arc<RemoteKeys> {
+        self.keys.find(spec, |cluster| self.cluster_slot(cluster))
+    }
+
+    /// Sources of keys as they come up, for the one who fetches.
+    pub(crate) fn new_keys(&self) -> Option<NewKeys> {
+        self.keys.queue()
     }
 
     /// Puts clusters in force. Static clusters that stay keep the state of endpoints that stay.

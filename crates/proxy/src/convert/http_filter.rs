@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use lateen_xds::pb::envoy::extensions::filters::common::fault::v3 as common;
 use lateen_xds::pb::envoy::extensions::filters::http::cors::v3 as cors;
+use lateen_xds::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthz;
 use lateen_xds::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use lateen_xds::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
+use lateen_xds::pb::envoy::extensions::filters::http::jwt_authn::v3::JwtAuthentication;
+use lateen_xds::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use lateen_xds::pb::envoy::extensions::filters::http::router::v3::Router;
 use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use prost::{Message, Name as _};
 
 use super::pb::protobuf::Any;
-use super::{At, Context, Converted, any, route, take, values};
+use super::{At, Context, Converted, any, ext_authz, jwt, rbac, route, take, values};
 use crate::config::{
     AbortStatus, CorsPolicy as Cors, FaultAbort as Abort, FaultDelay as Delay, FaultPolicy, FaultSource,
     Fraction, HttpFilter as Filter, TrafficDirection,
@@ -65,6 +68,18 @@ pub(super) fn read_all(
                     .push(Filter::Fault(Arc::new(read_fault(&any::decode(config, &field)?, &field)?)));
             }
             kind if kind == cors::Cors::full_name() => filters.filters.push(Filter::Cors(Arc::default())),
+            kind if kind == Rbac::full_name() => {
+                let filter = rbac::read(&any::decode(config, &field)?, context, &field)?;
+                filters.filters.push(Filter::Rbac(name.as_str().into(), Arc::new(filter)));
+            }
+            kind if kind == JwtAuthentication::full_name() => {
+                let filter = jwt::read(&any::decode(config, &field)?, context, &field)?;
+                filters.filters.push(Filter::Jwt(name.as_str().into(), Arc::new(filter)));
+            }
+            kind if kind == ExtAuthz::full_name() => {
+                let filter = ext_authz::read(&any::decode(config, &field)?, context, &field)?;
+                filters.filters.push(Filter::ExtAuthz(name.as_str().into(), Arc::new(filter)));
+            }
             // Counts alone.
             kind if kind == GrpcStats::full_name() => {}
             _ => match istio_type(config).as_deref() {

@@ -39,7 +39,7 @@ pub(crate) fn info() -> RequestInfo {
     let mut info = RequestInfo::new(Arc::new(connection), Some(Protocol::Http11));
     info.start_wall = UNIX_EPOCH + Duration::from_millis(1_769_860_800_123);
     info.code = 200;
-    info.details = Some("via_upstream");
+    info.details = Some("via_upstream".into());
     info.bytes.sent = 5183;
     info.timings.end = Some(Duration::from_micros(12_900));
     info.upstream.host = Some(address("10.0.0.2:9080"));

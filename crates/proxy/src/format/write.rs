@@ -157,8 +157,8 @@ fn text(text: Text, context: &LogContext<'_>, out: &mut Vec<u8>) -> bool {
     let value: Option<&str> = match text {
         Text::Protocol => info.protocol.map(|protocol| protocol.as_str()),
         Text::UpstreamProtocol => info.upstream.protocol.map(|protocol| protocol.as_str()),
-        Text::ResponseCodeDetails => info.details,
-        Text::TerminationDetails => info.termination,
+        Text::ResponseCodeDetails => info.details.as_deref(),
+        Text::TerminationDetails => info.termination.as_deref(),
         Text::Flags if info.flags.is_empty() => None,
         Text::Flags => {
             info.flags.write_short(out);

@@ -6,10 +6,11 @@ use super::routing::Matched;
 use super::{Headers, RequestHead, ResponseHead, edits, egress, forward, ingress, redirect};
 use crate::config::{Action, HttpFilter, Route, ServerHeader};
 use crate::error::{Failure, LocalReply, Source, grpc_status_of};
-use crate::filters::{cors, fault};
+use crate::filters::{cors, ext_authz, fault, jwt, rbac};
 use crate::request_info::{LogContext, RequestInfo, ResponseFlags, Verdict};
 use crate::timer::LazyTimer;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -28,6 +29,10 @@ pub struct Exchange<'a> {
     pub upgrade: Option<Bytes>,
     /// Facts for log and metrics.
     pub info: RequestInfo,
+    /// Pieces of the body that filters have read; they go upstream first.
+    pub buffered: VecDeque<Frame>,
+    /// Edits of the response that filters asked for.
+    pub response_edits: ext_authz::ResponseEdits,
     /// What it was matched with.
     pub matched: Matched,
     /// Whether it comes from outside.
@@ -56,6 +61,8 @@ pub async fn serve<D: Downstream>(
         body: incoming.body,
         upgrade: incoming.upgrade,
         info,
+        buffered: VecDeque::new(),
+        response_edits: Vec::new(),
         matched: Matched::default(),
         external: true,
         response: None,
@@ -99,11 +106,7 @@ impl Exchange<'_> {
             Ok(external) => self.external = external,
             Err(reply) => return self.reply(*reply, down).await,
         }
-        self.matched =
-            Matched::new(self.connection.manager.routes.load(), &self.head, &self.connection.worker);
-        self.info.route = self.matched.route.clone();
-        self.info.virtual_host = self.matched.host.as_ref().map(|host| host.name.clone());
-        self.info.upstream.cluster = self.matched.cluster.as_ref().and_then(|slot| slot.load().clone());
+        self.choose_route();
         if self.upgrade.is_some() && !self.upgrade_allowed() {
             let reply = LocalReply::new(403, "", ResponseFlags::default(), "upgrade_failed");
             return self.reply(reply, down).await;
@@ -114,6 +117,15 @@ impl Exchange<'_> {
         self.act(down).await
     }
 
+    /// Matches the request with a route; again, where a filter has changed what routes look at.
+    pub fn choose_route(&mut self) {
+        let Connection { manager, worker, .. } = self.connection;
+        self.matched = Matched::new(manager.routes.load(), &self.head, &self.info.metadata, worker);
+        self.info.route = self.matched.route.clone();
+        self.info.virtual_host = self.matched.host.as_ref().map(|host| host.name.clone());
+        self.info.upstream.cluster = self.matched.cluster.as_ref().and_then(|slot| slot.load().clone());
+    }
+
     /// Runs the filters in order; a reply ends the request here.
     async fn filter_request<D: Downstream>(&mut self, down: &mut D) -> Result<Option<LocalReply>, Failure> {
         let connection = self.connection;
@@ -121,8 +133,11 @@ impl Exchange<'_> {
             let reply = match filter {
                 HttpFilter::Fault(policy) => fault::apply(self, policy, down).await?,
                 HttpFilter::Cors(policy) => cors::preflight(self, policy),
+                HttpFilter::Rbac(name, policy) => rbac::check(self, name, policy),
+                HttpFilter::ExtAuthz(name, filter) => ext_authz::check(self, name, filter, down).await?,
+                HttpFilter::Jwt(name, filter) => jwt::check(self, name, filter, down).await?,
                 HttpFilter::Extension(name, extension) => {
-                    if self.matched.overrides().any(|level| level.disabled.iter().any(|off| off == name)) {
+                    if self.matched.is_disabled(name) {
                         continue;
                     }
                     match extension.on_request(&mut self.head, &mut self.info) {
@@ -197,7 +212,7 @@ impl Exchange<'_> {
     /// The client is gone.
     pub async fn reply<D: Downstream>(&mut self, reply: LocalReply, down: &mut D) -> Result<(), Failure> {
         self.info.flags.insert(reply.flags);
-        self.info.details = Some(reply.details);
+        self.info.details = Some(reply.details.clone());
         let mut headers = Headers::new();
         let mut head = if self.info.grpc && reply.status != 0 {
             grpc_reply(&reply, &mut headers);
@@ -259,8 +274,14 @@ impl Exchange<'_> {
                     extension.on_response(&self.head, &mut head, &mut self.info);
                 }
                 HttpFilter::Cors(policy) => cors::response(self, policy, &mut head),
-                HttpFilter::Fault(_) => {}
+                HttpFilter::Fault(_)
+                | HttpFilter::Rbac(..)
+                | HttpFilter::Jwt(..)
+                | HttpFilter::ExtAuthz(..) => {}
             }
+        }
+        for edit in &self.response_edits {
+            edit.apply(&mut head.headers);
         }
         self.manager_headers(&mut head);
         self.info.timings.response_start = Some(self.info.elapsed());
@@ -298,7 +319,7 @@ impl Exchange<'_> {
         let begun = self.response.is_some();
         if failure.source() == Source::Client || begun {
             self.info.flags.insert(failure.flag());
-            self.info.details = Some(failure.late_details());
+            self.info.details = Some(failure.late_details().into());
             if !begun && let Failure::ClientProtocol(_) = &failure {
                 let reply = failure.reply(false);
                 // The answer is a courtesy: a client that is gone already gets none.

@@ -1,7 +1,7 @@
 //! HTTP: heads and headers, codecs, routing, forwarding.
 
 mod client_cert;
-mod cookie;
+pub mod cookie;
 pub mod date;
 pub mod downstream;
 mod edits;

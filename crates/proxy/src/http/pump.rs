@@ -159,7 +159,11 @@ impl<D: Downstream> Pump<'_, '_, D> {
                 if full {
                     break;
                 }
-                match self.down.poll_frame(cx) {
+                let next = match self.exchange.buffered.pop_front() {
+                    Some(frame) => Poll::Ready(Ok(frame)),
+                    None => self.down.poll_frame(cx),
+                };
+                match next {
                     Poll::Ready(Ok(frame)) => self.take_request_frame(frame),
                     Poll::Ready(Err(failure)) => return Poll::Ready(failure),
                     Poll::Pending => break,

@@ -2,8 +2,8 @@
 
 use super::RequestHead;
 use crate::config::{
-    Action, ClusterSlot, FilterOverrides, PathMatch, RequireTls, Route, RouteMatch, RouteTable, Target,
-    VirtualHost, WeightedCluster,
+    Action, ClusterSlot, FilterOverrides, Metadata, PathMatch, PolicyOverride, RequireTls, Route, RouteMatch,
+    RouteTable, Target, VirtualHost, WeightedCluster,
 };
 use crate::worker::Worker;
 use std::sync::Arc;
@@ -25,13 +25,18 @@ pub struct Matched {
 
 impl Matched {
     /// Matches a request.
-    pub fn new(table: Option<Arc<RouteTable>>, request: &RequestHead, worker: &Worker) -> Self {
+    pub fn new(
+        table: Option<Arc<RouteTable>>,
+        request: &RequestHead,
+        metadata: &Metadata,
+        worker: &Worker,
+    ) -> Self {
         let mut matched = Matched { table, ..Matched::default() };
         let Some(host) = matched.table.as_ref().and_then(|table| table.find(&request.authority)) else {
             return matched;
         };
         let host = host.clone();
-        matched.route = find(&host.routes, request, worker).cloned();
+        matched.route = find(&host.routes, request, metadata, worker).cloned();
         matched.host = Some(host);
         matched.choose_cluster(request, worker);
         matched
@@ -72,6 +77,20 @@ impl Matched {
         [weighted, route, host].into_iter().flatten()
     }
 
+    /// What the most specific level that names a filter says of it.
+    pub fn policy(&self, filter: &str) -> Option<&PolicyOverride> {
+        self.overrides().find_map(|level| level.policy(filter))
+    }
+
+    /// Whether the most specific level that names the filter switches it off.
+    pub fn is_disabled(&self, filter: &str) -> bool {
+        let said = self.overrides().find_map(|level| {
+            let off = level.disabled.iter().any(|off| &**off == filter);
+            (off || level.policy(filter).is_some()).then_some(off)
+        });
+        said.unwrap_or(false)
+    }
+
     /// Whether plain requests must go to https.
     pub fn requires_tls(&self, external: bool) -> bool {
         match self.host.as_ref().map(|host| host.require_tls) {
@@ -82,19 +101,46 @@ impl Matched {
     }
 }
 
-fn find<'a>(routes: &'a [Arc<Route>], request: &RequestHead, worker: &Worker) -> Option<&'a Arc<Route>> {
-    let path = request.path_only();
+fn find<'a>(
+    routes: &'a [Arc<Route>],
+    request: &RequestHead,
+    metadata: &Metadata,
+    worker: &Worker,
+) -> Option<&'a Arc<Route>> {
+    let (path, query) = parts(request);
+    routes.iter().find(|route| matches(&route.matches, request, (path, query), metadata, worker))
+}
+
+/// Whether a request is what a route (or a filter's rule) wants.
+pub fn route_matches(
+    wanted: &RouteMatch,
+    request: &RequestHead,
+    metadata: &Metadata,
+    worker: &Worker,
+) -> bool {
+    matches(wanted, request, parts(request), metadata, worker)
+}
+
+/// Path and query.
+fn parts(request: &RequestHead) -> (&[u8], &[u8]) {
     let query = match memchr::memchr(b'?', &request.path) {
         Some(at) => &request.path[at + 1..],
         None => &b""[..],
     };
-    routes.iter().find(|route| matches(&route.matches, request, path, query, worker))
+    (request.path_only(), query)
 }
 
-fn matches(wanted: &RouteMatch, request: &RequestHead, path: &[u8], query: &[u8], worker: &Worker) -> bool {
+fn matches(
+    wanted: &RouteMatch,
+    request: &RequestHead,
+    (path, query): (&[u8], &[u8]),
+    metadata: &Metadata,
+    worker: &Worker,
+) -> bool {
     path_matches(&wanted.path, wanted.ignore_case, request, path)
         && wanted.headers.iter().all(|header| header.matches(request))
         && wanted.query.iter().all(|parameter| parameter.matches(query))
+        && wanted.metadata.iter().all(|matcher| matcher.matches(metadata))
         && (!wanted.grpc || request.is_grpc())
         && wanted.fraction.is_none_or(|fraction| fraction.hits(worker.random()))
 }

@@ -2,7 +2,10 @@
 
 use super::inspect::{self, Sniffed};
 use super::{chain_match, proxy_protocol, socket, tls};
-use crate::config::{ActiveListener, Codec, FilterChain, PortExceptions, Terminal, TransportProtocol};
+use crate::config::{
+    ActiveListener, Codec, FilterChain, NetworkFilter, PortExceptions, Terminal, TransportProtocol,
+};
+use crate::filters::{ext_authz, rbac};
 use crate::http::downstream::Connection;
 use crate::http::io::{Io, Prefixed};
 use crate::http::{h1, h2};
@@ -167,7 +170,7 @@ fn refuse(accepted: &Accepted, active: &ActiveListener, info: ConnectionInfo) {
     active.stats.of(accepted.worker.index).no_filter_chain_match.inc();
     let mut info = RequestInfo::new(Arc::new(info), None);
     info.flags = ResponseFlags::NR;
-    info.details = Some("filter_chain_not_found");
+    info.details = Some("filter_chain_not_found".into());
     info.timings.end = Some(info.elapsed());
     let context = LogContext { info: &info, request: None, response: None, trailers: None };
     for log in &active.config.access_logs {
@@ -204,8 +207,16 @@ async fn enter(
     };
     let info = Arc::new(info);
     let mut session = RequestInfo::new(info.clone(), None);
-    if !chain.filters.iter().all(|filter| filter.on_connection(&mut session)) {
-        return;
+    for filter in &chain.filters {
+        let verdict = match filter {
+            NetworkFilter::Rbac(filter) => rbac::decide(filter, None, &mut session),
+            NetworkFilter::ExtAuthz(filter) => ext_authz::network::check(&worker, filter, &mut session).await,
+            NetworkFilter::Extension(filter) if filter.on_connection(&mut session) => Ok(()),
+            NetworkFilter::Extension(_) => return,
+        };
+        if let Err(details) = verdict {
+            return deny(&chain, session, details);
+        }
     }
     match &chain.terminal {
         Terminal::Close => {}
@@ -214,6 +225,18 @@ async fn enter(
             let manager = manager.clone();
             let connection = Rc::new(Connection { worker, info, manager, chain });
             http(connection, io, prefix).await;
+        }
+    }
+}
+
+/// Logs a connection that policy refuses; it is closed by being dropped.
+fn deny(chain: &FilterChain, mut session: RequestInfo, details: String) {
+    session.termination = Some(details.into());
+    session.timings.end = Some(session.elapsed());
+    let context = LogContext { info: &session, request: None, response: None, trailers: None };
+    if let Terminal::Tcp(proxy) = &chain.terminal {
+        for log in &proxy.access_logs {
+            log.log(&context);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Metric, ServerStats};
+use super::{Metric, ServerStats, policies};
 use crate::config::{FilterChain, Store, Terminal};
 
 /// Reads every value; sorted by name.
@@ -49,6 +49,7 @@ fn add(sums: &mut ByPrefix, prefix: &str, values: Vec<(&'static str, u64)>) {
 
 fn listeners(store: &Store, out: &mut Vec<Metric>) {
     let (mut http, mut tcp) = (ByPrefix::new(), ByPrefix::new());
+    let mut policies = BTreeMap::new();
     for active in store.listeners().by_name.values() {
         let address = active.config.addresses.first().map(|address| address.to_string().replace(':', "_"));
         for (counter, value) in active.stats.read() {
@@ -58,8 +59,10 @@ fn listeners(store: &Store, out: &mut Vec<Metric>) {
         let chains = active.config.filter_chains.iter().chain(&active.config.default_chain);
         for chain in chains {
             chain_stats(chain, &mut http, &mut tcp);
+            policies::chain(chain, &mut policies);
         }
     }
+    out.extend(policies.into_iter().map(|(name, value)| policies::metric(name, value)));
     for (sums, scope, label) in
         [(http, "http", "envoy_http_conn_manager_prefix"), (tcp, "tcp", "envoy_tcp_prefix")]
     {

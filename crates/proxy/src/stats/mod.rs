@@ -3,6 +3,7 @@
 mod collect;
 pub mod istio;
 mod metric;
+mod policies;
 mod prometheus;
 mod server;
 #[cfg(test)]

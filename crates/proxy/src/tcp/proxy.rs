@@ -29,7 +29,7 @@ pub async fn serve(
     if let Err(failure) = result {
         info.flags.insert(failure.flag());
         info.upstream.failure = failure.transport_reason().map(Into::into);
-        info.details = Some(failure.late_details());
+        info.details = Some(failure.late_details().into());
     }
     info.timings.end = Some(info.elapsed());
     stats.downstream_cx_rx_bytes_total.add(info.bytes.received);
@@ -90,7 +90,7 @@ async fn session(
             info.flags.insert(ResponseFlags::SI);
         }
         Ended::Life => info.flags.insert(ResponseFlags::UMSDR),
-        Ended::Drained => info.details = Some("drained"),
+        Ended::Drained => info.details = Some("drained".into()),
         Ended::Downstream => info.flags.insert(ResponseFlags::DC),
         Ended::Upstream => info.flags.insert(ResponseFlags::UC),
     }

@@ -1,6 +1,7 @@
 //! Upstreams: clusters as a worker sees them, load balancing, connection pools, outlier detection.
 
 pub mod balancer;
+pub mod call;
 mod connect;
 pub mod dns;
 mod local;

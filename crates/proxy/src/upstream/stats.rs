@@ -112,6 +112,26 @@ shards! {
     }
 }
 
+shards! {
+    /// Counters of an RBAC filter (`http.<stat_prefix>.rbac.*`, `<stat_prefix>rbac.*` for connections).
+    RbacStats / RbacShard { allowed, denied, shadow_allowed, shadow_denied, }
+}
+
+shards! {
+    /// Counters of a JWT filter (`http.<stat_prefix>.jwt_authn.*`).
+    JwtStats / JwtShard {
+        allowed, denied, cors_preflight_bypassed,
+    }
+}
+
+shards! {
+    /// Counters of an external authorization filter (`http.<stat_prefix>.ext_authz.*`, `ext_authz.<prefix>.*` for
+    /// connections).
+    ExtAuthzStats / ExtAuthzShard {
+        total, ok, denied, error, timeout, disabled, invalid, failure_mode_allowed, cx_closed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

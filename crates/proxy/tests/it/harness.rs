@@ -117,7 +117,7 @@ pub struct Log {
 impl AccessLog for Log {
     fn log(&self, context: &LogContext<'_>) {
         let info = context.info;
-        let line = format!("{} {} {}", info.code, info.flags, info.details.unwrap_or("-"));
+        let line = format!("{} {} {}", info.code, info.flags, info.details.as_deref().unwrap_or("-"));
         self.lines.lock().unwrap().push(line);
         self.more.notify_all();
     }

@@ -1,15 +1,20 @@
 //! Filter chains and their match.
 
+use std::sync::Arc;
+
 use prost::Name as _;
 
 use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use lateen_xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 
+use lateen_xds::pb::envoy::extensions::filters::network::ext_authz::v3::ExtAuthz;
+use lateen_xds::pb::envoy::extensions::filters::network::rbac::v3::Rbac;
+
 use super::super::pb::{lds, protobuf};
-use super::super::{At, Converted, any, http_manager, take, tcp_proxy, tls, values};
+use super::super::{At, Converted, any, ext_authz, http_manager, rbac, take, tcp_proxy, tls, values};
 use super::Gathered;
 use crate::config::{
-    FilterChain as Chain, FilterChainMatch as Match, SourceType, Terminal, TransportProtocol,
+    FilterChain as Chain, FilterChainMatch as Match, NetworkFilter, SourceType, Terminal, TransportProtocol,
 };
 use crate::convert::hash;
 
@@ -45,24 +50,42 @@ pub(super) fn read(message: &lds::FilterChain, gathered: &mut Gathered<'_>, at: 
             None,
             &at.field("transport_socket_connect_timeout"),
         )?,
-        filters: Vec::new(),
+        filters: before(filters, gathered, &at.field("filters"))?,
         terminal: terminal(filters, gathered, &at.field("filters"))?,
         drain: Default::default(),
     })
+}
+
+/// The filters before the last that do something.
+fn before(filters: &[lds::Filter], gathered: &Gathered<'_>, at: &At<'_>) -> Converted<Vec<NetworkFilter>> {
+    let Some((_, before)) = filters.split_last() else { return Ok(Vec::new()) };
+    let mut read = Vec::new();
+    for (index, filter) in before.iter().enumerate() {
+        let at = at.index(index);
+        let field = at.field("typed_config");
+        match typed(filter) {
+            Some(config) if any::is::<Rbac>(config) => {
+                let policy = rbac::read_network(&any::decode(config, &field)?, gathered.context, &field)?;
+                read.push(NetworkFilter::Rbac(Arc::new(policy)));
+            }
+            Some(config) if any::is::<ExtAuthz>(config) => {
+                let policy =
+                    ext_authz::read_network(&any::decode(config, &field)?, gathered.context, &field)?;
+                read.push(NetworkFilter::ExtAuthz(Arc::new(policy)));
+            }
+            Some(config) if is_istio_stats(config) => {}
+            _ if PASSIVE.contains(&filter.name.as_str()) => {}
+            _ => return Err(at.unsupported(format!("the filter {}", filter.name))),
+        }
+    }
+    Ok(read)
 }
 
 fn terminal(filters: &[lds::Filter], gathered: &mut Gathered<'_>, at: &At<'_>) -> Converted<Terminal> {
     // Istio's metrics of TCP are a filter before the proxy.
     let metrics = filters.iter().any(|filter| typed(filter).is_some_and(is_istio_stats));
     let Some((last, before)) = filters.split_last() else { return Ok(Terminal::Close) };
-    for (index, filter) in before.iter().enumerate() {
-        let passive = PASSIVE.contains(&filter.name.as_str()) || typed(filter).is_some_and(is_istio_stats);
-        if !passive {
-            return Err(at.index(index).unsupported(format!("the filter {}", filter.name)));
-        }
-    }
-    let index = before.len();
-    let field = at.index(index);
+    let field = at.index(before.len());
     let at = field.field("typed_config");
     let config = typed(last).ok_or_else(|| at.missing())?;
     match any::name(config) {

@@ -169,7 +169,7 @@ fn weighted_clusters(
                 response_headers_to_remove,
                 &at,
             )?,
-            filters: overrides::read(typed_per_filter_config, &at.field("typed_per_filter_config"))?,
+            filters: overrides::read(typed_per_filter_config, context, &at.field("typed_per_filter_config"))?,
             host_rewrite,
         });
     }

@@ -1,18 +1,18 @@
 //! What a request must be.
 
 use super::super::pb::{matcher, rds};
-use super::super::{At, Converted, take, values};
+use super::super::{At, Converted, metadata, take, values};
 use crate::config::{
     HeaderMatcher as Header, HeaderValueMatch, PathMatch, QueryMatcher, Regex, RouteMatch as Wanted,
     StringMatcher,
 };
 
 /// Reads a route's match.
-pub(super) fn read(message: &rds::RouteMatch, at: &At<'_>) -> Converted<Wanted> {
+pub(in crate::convert) fn read(message: &rds::RouteMatch, at: &At<'_>) -> Converted<Wanted> {
     use rds::RouteMatch;
     use rds::route_match::PathSpecifier;
-    take!(message, at, RouteMatch { case_sensitive, runtime_fraction, headers, query_parameters, grpc, path_specifier }
-        refuse { cookies, tls_context, dynamic_metadata, filter_state });
+    take!(message, at, RouteMatch { case_sensitive, runtime_fraction, headers, query_parameters, grpc, path_specifier,
+        dynamic_metadata } refuse { cookies, tls_context, filter_state });
     let ignore_case = !values::bool_or(case_sensitive, true);
     let text =
         |text: &str| -> Box<str> { if ignore_case { text.to_ascii_lowercase().into() } else { text.into() } };
@@ -37,11 +37,15 @@ pub(super) fn read(message: &rds::RouteMatch, at: &At<'_>) -> Converted<Wanted> 
     let field = at.field("query_parameters");
     let query =
         query_parameters.iter().enumerate().map(|(index, query)| query_matcher(query, &field.index(index)));
+    let field = at.field("dynamic_metadata");
+    let metadata = dynamic_metadata.iter().enumerate();
+    let metadata = metadata.map(|(index, matcher)| metadata::read(matcher, &field.index(index)));
     Ok(Wanted {
         path,
         ignore_case,
         headers: header_matchers(headers, &at.field("headers"))?,
         query: query.collect::<Result<_, _>>()?,
+        metadata: metadata.collect::<Result<_, _>>()?,
         grpc: grpc.is_some(),
         fraction: match runtime_fraction {
             Some(share) => Some(values::runtime_fraction(share, &at.field("runtime_fraction"))?),
@@ -82,7 +86,8 @@ pub(in crate::convert) fn header_matchers(
     list.iter().enumerate().map(|(index, matcher)| header_matcher(matcher, &at.index(index))).collect()
 }
 
-fn header_matcher(message: &rds::HeaderMatcher, at: &At<'_>) -> Converted<Header> {
+/// Reads a header matcher.
+pub(in crate::convert) fn header_matcher(message: &rds::HeaderMatcher, at: &At<'_>) -> Converted<Header> {
     use rds::HeaderMatcher;
     use rds::header_matcher::HeaderMatchSpecifier as Specifier;
     take!(

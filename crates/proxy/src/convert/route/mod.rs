@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::pb::rds;
 use super::{At, Context, Converted, take, values};
 use crate::config::{RequireTls, Route as RuntimeRoute, RouteConfig, RouteTable, VirtualHost as Host};
-pub(super) use matches::{header_matchers, string_matcher};
+pub(super) use matches::{header_matcher, header_matchers, read as route_match, string_matcher};
 
 /// A route configuration and what it needs.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ fn read_host(message: &rds::VirtualHost, context: &Context, max_body: u32, at: &
             response_headers_to_remove,
             at,
         )?,
-        filters: overrides::read(typed_per_filter_config, &at.field("typed_per_filter_config"))?,
+        filters: overrides::read(typed_per_filter_config, context, &at.field("typed_per_filter_config"))?,
         retry: match retry_policy {
             Some(policy) => Some(Arc::new(policy::retry(policy, &at.field("retry_policy"))?)),
             None => None,
@@ -164,7 +164,7 @@ fn read_route(
             response_headers_to_remove,
             at,
         )?,
-        filters: overrides::read(typed_per_filter_config, &at.field("typed_per_filter_config"))?,
+        filters: overrides::read(typed_per_filter_config, context, &at.field("typed_per_filter_config"))?,
         decorator: operation.map(Into::into),
         config_name: istio.and_then(|istio| values::text(istio, "config")).map(Into::into),
     })
