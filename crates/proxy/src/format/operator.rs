@@ -16,6 +16,8 @@ pub(super) enum Operator {
     Nothing,
     UniqueId,
     Connection(Tls),
+    /// What filters told: a namespace and the way to the value in it.
+    Metadata(Box<str>, Box<[Box<str>]>),
 }
 
 /// A header and its alternative, in lower case.

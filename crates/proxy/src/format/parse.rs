@@ -77,8 +77,14 @@ fn with_argument(name: &str, argument: Option<&str>) -> Result<Option<Operator>,
         "REQ_WITHOUT_QUERY" => Operator::RequestWithoutQuery(headers()?),
         "RESP" => Operator::Response(headers()?),
         "TRAILER" => Operator::Trailer(headers()?),
-        "DYNAMIC_METADATA"
-        | "CLUSTER_METADATA"
+        "DYNAMIC_METADATA" => {
+            let argument = argument.filter(|argument| !argument.is_empty());
+            let argument = argument.ok_or("the operator `%DYNAMIC_METADATA%` needs a namespace")?;
+            let mut steps = argument.split(':').map(Box::from);
+            let namespace = steps.next().unwrap_or_default();
+            Operator::Metadata(namespace, steps.collect())
+        }
+        "CLUSTER_METADATA"
         | "UPSTREAM_METADATA"
         | "METADATA"
         | "FILTER_STATE"

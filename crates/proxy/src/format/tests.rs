@@ -95,6 +95,16 @@ fn flags_and_lengths_and_percent_signs() {
 }
 
 #[test]
+fn metadata_are_told_by_their_path() {
+    let mut info = info();
+    info.metadata.set(&"jwt".into(), "payload", serde_json::json!({"sub": "alice", "groups": ["a", "b"]}));
+    assert_eq!(text("%DYNAMIC_METADATA(jwt:payload:sub)%", &info, b"-"), "alice");
+    assert_eq!(text("%DYNAMIC_METADATA(jwt:payload:groups)%", &info, b"-"), r#"["a","b"]"#);
+    assert_eq!(text("%DYNAMIC_METADATA(jwt:other)%", &info, b"-"), "-");
+    assert_eq!(text("%DYNAMIC_METADATA(rbac)%", &info, b"-"), "-");
+}
+
+#[test]
 fn times_follow_their_format() {
     let format = "%START_TIME(%Y/%m/%d %H:%M:%S.%3f %s %j %a %b)%";
     assert_eq!(text(format, &info(), b"-"), "2026/01/31 12:00:00.123 1769860800 031 Sat Jan");

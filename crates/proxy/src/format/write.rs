@@ -46,6 +46,7 @@ pub(super) fn write(operator: &Operator, context: &LogContext<'_>, out: &mut Vec
         },
         Operator::Constant(bytes) => out.extend_from_slice(bytes),
         Operator::Nothing => return false,
+        Operator::Metadata(namespace, path) => return metadata(namespace, path, context, out),
         Operator::UniqueId => {
             let mut buffer = uuid::Uuid::encode_buffer();
             out.extend_from_slice(uuid::Uuid::new_v4().hyphenated().encode_lower(&mut buffer).as_bytes());
@@ -55,6 +56,23 @@ pub(super) fn write(operator: &Operator, context: &LogContext<'_>, out: &mut Vec
         }
     }
     true
+}
+
+/// A value of the metadata: text as it is, everything else as JSON.
+fn metadata(namespace: &str, path: &[Box<str>], context: &LogContext<'_>, out: &mut Vec<u8>) -> bool {
+    let metadata = &context.info.metadata;
+    if path.is_empty() {
+        let fields = metadata.get(namespace);
+        return fields.is_some_and(|fields| serde_json::to_writer(out, fields).is_ok());
+    }
+    match metadata.at(namespace, path.iter().map(|step| &**step)) {
+        None => false,
+        Some(serde_json::Value::String(text)) => {
+            out.extend_from_slice(text.as_bytes());
+            true
+        }
+        Some(value) => serde_json::to_writer(out, value).is_ok(),
+    }
 }
 
 fn request(names: &HeaderNames, context: &LogContext<'_>, out: &mut Vec<u8>) -> bool {

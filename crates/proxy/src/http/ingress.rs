@@ -61,19 +61,17 @@ fn normalize(
     port: u16,
 ) -> Result<(), Box<LocalReply>> {
     let bad = |details| Box::new(LocalReply::new(400, "", ResponseFlags::default(), details));
+    // What stands behind `#` would be seen by the upstream, but by no policy.
+    if memchr::memchr(b'#', &head.path).is_some() {
+        return Err(bad("path_normalization_failed"));
+    }
+    let mut redirect = false;
     if manager.escaped_slashes != EscapedSlashes::Keep && path::has_escaped_slash(&head.path) {
-        match manager.escaped_slashes {
-            EscapedSlashes::Reject => return Err(bad("path_normalization_failed")),
-            EscapedSlashes::UnescapeAndRedirect => {
-                let location = path::unescape_slashes(&head.path);
-                let mut reply =
-                    LocalReply::new(307, "", ResponseFlags::default(), "path_normalization_failed");
-                reply.headers.push(("location", location));
-                return Err(Box::new(reply));
-            }
-            EscapedSlashes::UnescapeAndForward => head.path = path::unescape_slashes(&head.path),
-            EscapedSlashes::Keep => {}
+        if manager.escaped_slashes == EscapedSlashes::Reject {
+            return Err(bad("path_normalization_failed"));
         }
+        redirect = manager.escaped_slashes == EscapedSlashes::UnescapeAndRedirect;
+        head.path = path::unescape_slashes(&head.path);
     }
     if manager.normalize_path && head.path.first() == Some(&b'/') {
         match path::normalize(&head.path) {
@@ -86,6 +84,11 @@ fn normalize(
         && let Some(merged) = path::merge_slashes(&head.path)
     {
         head.path = merged;
+    }
+    if redirect {
+        let mut reply = LocalReply::new(307, "", ResponseFlags::default(), "path_normalization_failed");
+        reply.headers.push(("location", head.path.clone()));
+        return Err(Box::new(reply));
     }
     if manager.strip_port != StripPort::No {
         strip_port(manager.strip_port, head, port);

@@ -45,10 +45,11 @@ pub fn unescape_slashes(whole: &[u8]) -> Bytes {
 }
 
 /// Resolves `.` and `..` segments, unescapes unreserved characters and turns `\` into `/`. The outer none: the path
-/// cannot be made normal (bad escape, NUL); the inner none: it is already.
+/// cannot be made normal (bad escape, NUL, or a dot segment with a parameter such as `..;x`, which servers that cut
+/// parameters off take for `..` after every policy has seen another path); the inner none: it is already.
 pub fn normalize(whole: &[u8]) -> Option<Option<Bytes>> {
     let (path, rest) = split(whole);
-    let plain = !path.iter().any(|b| matches!(b, b'%' | b'\\' | 0)) && !has_dot_segment(path);
+    let plain = !path.iter().any(|b| matches!(b, b'%' | b'\\' | b';' | 0)) && !has_dot_segment(path);
     if plain {
         return Some(None);
     }
@@ -71,9 +72,21 @@ pub fn normalize(whole: &[u8]) -> Option<Option<Bytes>> {
         }
         at += 1;
     }
+    if has_dot_parameter(&decoded) {
+        return None;
+    }
     let mut out = resolve_dots(&decoded);
     out.extend_from_slice(rest);
     Some(Some(out.into()))
+}
+
+/// Whether a segment is `.` or `..` with a parameter, its semicolon escaped or not.
+fn has_dot_parameter(path: &[u8]) -> bool {
+    path.split(|b| *b == b'/').any(|segment| {
+        let dots = segment.iter().take_while(|b| **b == b'.').count();
+        let rest = &segment[dots..];
+        (1..=2).contains(&dots) && (rest.starts_with(b";") || rest.starts_with(b"%3B"))
+    })
 }
 
 fn has_dot_segment(path: &[u8]) -> bool {
@@ -143,6 +156,14 @@ mod tests {
         assert_eq!(normal("/%0"), None);
         assert_eq!(normal("/%zz"), None);
         assert_eq!(normal("/%00"), None);
+    }
+
+    #[test]
+    fn dot_segments_with_parameters_are_refused() {
+        for path in ["/a/..;/b", "/a/..;x=1/b", "/.;/a", "/a/%2e%2e;/b", "/a/..%3b/b", "/a\\..;\\b"] {
+            assert_eq!(normal(path), None, "{path}");
+        }
+        assert_eq!(normal("/a;x=..;/...;/b").as_deref(), Some("/a;x=..;/...;/b"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod harness;
 mod http2;
 mod listeners;
 mod malformed;
+mod policy;
 mod retries;
 mod routing;
 mod tcp;

@@ -1,5 +1,7 @@
 //! Asking a gRPC service: one unary call, framed here.
 
+#![allow(deprecated, reason = "services still send the fields that Envoy calls deprecated")]
+
 use super::MAX_ANSWER;
 use super::verdict::{Allowed, Denied, HeaderEdit, TIMED_OUT, Verdict};
 use crate::config::{AppendAction, GrpcAuthz};

@@ -1,0 +1,7 @@
+//! Who may speak: access control, tokens, external authorization.
+
+mod authorization;
+mod smuggling;
+mod table;
+mod tokens;
+mod world;
