@@ -18,6 +18,8 @@ mod jwt;
 mod listener;
 pub(crate) mod metadata;
 mod pb;
+#[cfg(test)]
+mod policy_tests;
 mod rbac;
 mod route;
 pub(crate) mod take;

@@ -11,7 +11,7 @@ use lateen_xds::pb::envoy::extensions::path::r#match::uri_template::v3::UriTempl
 use super::pb::{core, matcher};
 use super::{At, Context, Converted, any, metadata, route, take, values};
 use crate::config::{
-    RbacAction, RbacFilter, RbacPolicy, RbacRule as Rule, RbacRules, StringMatcher, uri_template,
+    RbacAction, RbacFilter, RbacPolicy, RbacRule as Rule, RbacRules, Regex, StringMatcher, uri_template,
 };
 use crate::upstream::stats::RbacStats;
 
@@ -122,7 +122,7 @@ fn permission(message: &pb::Permission, at: &At<'_>) -> Converted<Rule> {
         Kind::NotRule(rule) => Rule::Not(Box::new(permission(rule, &at.field("not_rule"))?)),
         Kind::Header(header) => Rule::Header(route::header_matcher(header, &at.field("header"))?),
         Kind::UrlPath(path) => Rule::Path(url_path(path, &at.field("url_path"))?),
-        Kind::UriTemplate(template) => template_rule(template, &at.field("uri_template"))?,
+        Kind::UriTemplate(extension) => Rule::Template(template(extension, &at.field("uri_template"))?),
         Kind::DestinationIp(range) => Rule::DestinationIp(values::cidr(range, &at.field("destination_ip"))?),
         Kind::DestinationPort(port) => {
             let port = values::port(*port, &at.field("destination_port"))?;
@@ -195,13 +195,13 @@ fn url_path(message: &matcher::PathMatcher, at: &At<'_>) -> Converted<StringMatc
     }
 }
 
-fn template_rule(extension: &core::TypedExtensionConfig, at: &At<'_>) -> Converted<Rule> {
+/// Compiles a path template.
+pub(super) fn template(extension: &core::TypedExtensionConfig, at: &At<'_>) -> Converted<Regex> {
     let at = at.field("typed_config");
     let config = extension.typed_config.as_ref().ok_or_else(|| at.missing())?;
     let config: UriTemplateMatchConfig = any::expect(config, &at)?;
     take!(&config, at, UriTemplateMatchConfig { path_template });
-    let compiled = uri_template::compile(path_template);
-    compiled.map(Rule::Template).map_err(|reason| at.field("path_template").error(reason))
+    uri_template::compile(path_template).map_err(|reason| at.field("path_template").error(reason))
 }
 
 fn sourced_rule(message: &pb::SourcedMetadata, at: &At<'_>) -> Converted<Rule> {

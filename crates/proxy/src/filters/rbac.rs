@@ -5,6 +5,7 @@ use crate::error::LocalReply;
 use crate::http::RequestHead;
 use crate::http::exchange::Exchange;
 use crate::request_info::{RequestInfo, ResponseFlags};
+use crate::upstream::stats::RbacShard;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
@@ -31,21 +32,31 @@ pub fn check(exchange: &mut Exchange<'_>, name: &str, default: &RbacFilter) -> O
         Some(PolicyOverride::Rbac(own)) => own.as_deref()?,
         _ => default,
     };
-    let details = decide(filter, Some(head), info).err()?;
+    // Rules of a route count where those of the filter do, as in Envoy.
+    let stats = default.stats.of(info.connection.worker);
+    let details = decide(filter, stats, Some(head), info).err()?;
     let reply = LocalReply::new(403, "RBAC: access denied", ResponseFlags::default(), "");
     Some(LocalReply { details: details.into(), ..reply })
+}
+
+/// Evaluates the rules of a connection.
+///
+/// # Errors
+/// The details of a connection that is refused.
+pub fn check_connection(filter: &RbacFilter, info: &mut RequestInfo) -> Result<(), String> {
+    decide(filter, filter.stats.of(info.connection.worker), None, info)
 }
 
 /// Evaluates the rules.
 ///
 /// # Errors
 /// The details (`rbac_access_denied_matched_policy[NAME]`) of a request or connection that is refused.
-pub fn decide(
+fn decide(
     filter: &RbacFilter,
+    stats: &RbacShard,
     request: Option<&RequestHead>,
     info: &mut RequestInfo,
 ) -> Result<(), String> {
-    let stats = filter.stats.of(info.connection.worker);
     if let Some(shadow) = &filter.shadow {
         let policy = shadow.find(Subject { request, info });
         let allowed = shadow.allows(policy);
@@ -125,17 +136,19 @@ impl RbacRule {
             RbacRule::Authenticated(name) => {
                 let Some(tls) = connection.tls.as_deref() else { return false };
                 let Some(name) = name else { return true };
-                let sans = tls.peer_uri_sans.iter().chain(&tls.peer_dns_sans);
-                sans.map(String::as_str)
-                    .chain([tls.peer_subject.as_deref().unwrap_or_default()])
-                    .any(|text| name.matches(text.as_bytes()))
+                // What a certificate says that nobody vouches for names nobody.
+                let peer = tls.peer.as_deref().filter(|_| tls.validated);
+                let Some(peer) = peer else { return name.matches(b"") };
+                let sans = peer.uri_sans.iter().chain(&peer.dns_sans);
+                sans.chain([&peer.subject]).any(|text| name.matches(text.as_bytes()))
             }
             RbacRule::SourceIp(range) => range.contains(ip(connection.remote)),
             RbacRule::DirectRemoteIp(range) => range.contains(ip(connection.direct_remote)),
             RbacRule::RemoteIp(range) => range.contains(ip(subject.info.remote)),
             RbacRule::PeerPrincipal(matcher) => {
-                let peer = connection.tls.as_ref().and_then(|tls| tls.peer_uri_sans.first());
-                peer.is_some_and(|name| matcher.matches(name.as_bytes()))
+                let tls = connection.tls.as_deref().filter(|tls| tls.validated);
+                tls.and_then(|tls| tls.peer_uri_sans().first())
+                    .is_some_and(|name| matcher.matches(name.as_bytes()))
             }
         }
     }

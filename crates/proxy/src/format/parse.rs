@@ -84,11 +84,7 @@ fn with_argument(name: &str, argument: Option<&str>) -> Result<Option<Operator>,
             let namespace = steps.next().unwrap_or_default();
             Operator::Metadata(namespace, steps.collect())
         }
-        "CLUSTER_METADATA"
-        | "UPSTREAM_METADATA"
-        | "METADATA"
-        | "FILTER_STATE"
-        | "UPSTREAM_FILTER_STATE" => {
+        "CLUSTER_METADATA" | "UPSTREAM_METADATA" | "METADATA" | "FILTER_STATE" | "UPSTREAM_FILTER_STATE" => {
             argument.ok_or_else(|| format!("the operator `%{name}%` needs an argument"))?;
             Operator::Nothing
         }

@@ -1,6 +1,6 @@
 //! HTTP: heads and headers, codecs, routing, forwarding.
 
-mod client_cert;
+pub mod client_cert;
 pub mod cookie;
 pub mod date;
 pub mod downstream;

@@ -209,7 +209,7 @@ async fn enter(
     let mut session = RequestInfo::new(info.clone(), None);
     for filter in &chain.filters {
         let verdict = match filter {
-            NetworkFilter::Rbac(filter) => rbac::decide(filter, None, &mut session),
+            NetworkFilter::Rbac(filter) => rbac::check_connection(filter, &mut session),
             NetworkFilter::ExtAuthz(filter) => ext_authz::network::check(&worker, filter, &mut session).await,
             NetworkFilter::Extension(filter) if filter.on_connection(&mut session) => Ok(()),
             NetworkFilter::Extension(_) => return,

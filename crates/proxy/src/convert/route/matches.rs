@@ -1,7 +1,7 @@
 //! What a request must be.
 
 use super::super::pb::{matcher, rds};
-use super::super::{At, Converted, metadata, take, values};
+use super::super::{At, Converted, metadata, rbac, take, values};
 use crate::config::{
     HeaderMatcher as Header, HeaderValueMatch, PathMatch, QueryMatcher, Regex, RouteMatch as Wanted,
     StringMatcher,
@@ -30,8 +30,8 @@ pub(in crate::convert) fn read(message: &rds::RouteMatch, at: &At<'_>) -> Conver
             PathMatch::SeparatedPrefix(text(prefix))
         }
         PathSpecifier::ConnectMatcher(_) => PathMatch::Connect,
-        PathSpecifier::PathMatchPolicy(_) => {
-            return Err(at.field("path_match_policy").error("is not supported"));
+        PathSpecifier::PathMatchPolicy(extension) => {
+            PathMatch::Regex(rbac::template(extension, &at.field("path_match_policy"))?)
         }
     };
     let field = at.field("query_parameters");

@@ -4,9 +4,9 @@ use super::body::Body;
 use crate::config::{ExtAuthzFilter, Metadata, StringMatcher};
 use crate::convert::metadata::to_struct;
 use crate::http::RequestHead;
+use crate::http::client_cert::url_encoded_pem;
 use crate::http::exchange::Exchange;
 use crate::request_info::{ConnectionInfo, RequestInfo, TlsInfo};
-use base64::Engine as _;
 use lateen_xds::pb::envoy::config::core::v3 as core;
 use lateen_xds::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request, TlsSession};
 use lateen_xds::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
@@ -54,7 +54,7 @@ pub(super) fn connection(info: &RequestInfo, filter: &ExtAuthzFilter) -> Attribu
         source: Some(source(connection, filter.peer_certificate)),
         destination: Some(Peer {
             address: Some(address(connection.local)),
-            principal: first(connection.tls.as_deref().map(|tls| &tls.local_uri_sans)),
+            principal: first(connection.tls.as_deref().map(TlsInfo::local_uri_sans)),
             ..Peer::default()
         }),
         metadata_context: Some(metadata(&info.metadata, &filter.metadata_namespaces)),
@@ -63,41 +63,19 @@ pub(super) fn connection(info: &RequestInfo, filter: &ExtAuthzFilter) -> Attribu
     }
 }
 
-fn first(names: Option<&Vec<String>>) -> String {
+fn first(names: Option<&[String]>) -> String {
     names.and_then(|names| names.first()).cloned().unwrap_or_default()
 }
 
 fn source(connection: &ConnectionInfo, certificate: bool) -> Peer {
     let mut peer = Peer { address: Some(address(connection.remote)), ..Peer::default() };
     if let Some(tls) = connection.tls.as_deref() {
-        let names = tls.peer_uri_sans.first().or(tls.peer_dns_sans.first()).or(tls.peer_subject.as_ref());
-        peer.principal = names.cloned().unwrap_or_default();
-        if certificate {
-            peer.certificate = url_encoded_pem(tls);
+        peer.principal = tls.principal().unwrap_or_default().to_owned();
+        if let Some(shown) = tls.peer.as_deref().filter(|_| certificate) {
+            peer.certificate = url_encoded_pem(shown, 1);
         }
     }
     peer
-}
-
-/// The client's certificate in PEM, percent-encoded, as Envoy tells it.
-fn url_encoded_pem(tls: &TlsInfo) -> String {
-    let Some(der) = tls.peer_certificates.first() else { return String::new() };
-    let base64 = base64::engine::general_purpose::STANDARD.encode(der);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in base64.as_bytes().chunks(64) {
-        pem.extend(line.iter().map(|byte| char::from(*byte)));
-        pem.push('\n');
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    let mut out = String::with_capacity(pem.len() * 5 / 4);
-    for byte in pem.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 fn address(address: SocketAddr) -> core::Address {
