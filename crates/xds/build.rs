@@ -22,7 +22,7 @@ const INCLUDES: [&str; 7] = [
 ];
 
 /// The files whose messages are looked up by name; what they import comes with them.
-const ROOTS: [&str; 68] = [
+const ROOTS: [&str; 69] = [
     "envoy/admin/v3/certs.proto",
     "envoy/admin/v3/clusters.proto",
     "envoy/admin/v3/config_dump.proto",
@@ -83,6 +83,7 @@ const ROOTS: [&str; 68] = [
     "envoy/extensions/load_balancing_policies/least_request/v3/least_request.proto",
     "envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.proto",
     "envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.proto",
+    "envoy/extensions/path/match/uri_template/v3/uri_template_match.proto",
     "envoy/extensions/request_id/uuid/v3/uuid.proto",
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
     "envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.proto",

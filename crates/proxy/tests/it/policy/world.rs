@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A certificate authority.
@@ -149,7 +150,10 @@ impl Envoy {
             eprintln!("skipped: no envoy on PATH, LATEEN_ENVOY is not set");
             return None;
         };
-        let directory = std::env::temp_dir().join(format!("lateen-policy-{}", std::process::id()));
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lateen-policy-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).unwrap();
         let mut bootstrap = bootstrap.clone();
         bootstrap["admin"] =
