@@ -168,6 +168,15 @@ impl HeaderMatcher {
         self.matches_value(request.field(&self.name).as_deref())
     }
 
+    /// As [`Self::matches`], but each of repeated headers by itself: one that matches is enough. Joined, a second
+    /// header would hide the first from a rule that denies (Envoy's `rbac_match_headers_individually`).
+    pub fn matches_one(&self, request: &RequestHead) -> bool {
+        let mut values = request.headers.get_all(&self.name);
+        let (first, more) = (values.next(), values.next());
+        let (Some(first), Some(second)) = (first, more) else { return self.matches(request) };
+        [first, second].into_iter().chain(values).any(|value| self.matches_value(Some(value)))
+    }
+
     /// As [`Self::matches`], for a value that was looked up already.
     pub fn matches_value(&self, value: Option<&[u8]>) -> bool {
         let value = match value {

@@ -122,7 +122,7 @@ impl RbacRule {
             RbacRule::OneOf(rules) => rules.iter().any(|rule| rule.matches(subject)),
             RbacRule::Not(rule) => !rule.matches(subject),
             RbacRule::Header(header) => match subject.request {
-                Some(request) => header.matches(request),
+                Some(request) => header.matches_one(request),
                 None => header.matches_value(None),
             },
             RbacRule::Path(matcher) => path().is_some_and(|path| matcher.matches(path)),
