@@ -130,6 +130,12 @@ fn filters_of_connections_are_refused_by_their_path() {
         "filter_chains[0].filters[0].typed_config.rules.policies.p.permissions: must hold at least one item";
     assert_eq!(error.unwrap_err(), wanted);
     assert!(read(json!([rbac(json!({"rules": {}, "stat_prefix": "tcp."})), proxy])).is_ok());
+    let header = json!({"not_id": {"header": {"name": "x", "present_match": true}}});
+    let policy = json!({"permissions": [{"any": true}], "principals": [header]});
+    let error =
+        read(json!([rbac(json!({"rules": {"policies": {"p": policy}}, "stat_prefix": "tcp."})), proxy]));
+    let wanted = "filter_chains[0].filters[0].typed_config.rules.policies.p: looks at headers, which a connection has not";
+    assert_eq!(error.unwrap_err(), wanted);
     let error =
         read(json!([filter("f", "network.ext_authz.v3.ExtAuthz", json!({"stat_prefix": "s"})), proxy]));
     assert_eq!(

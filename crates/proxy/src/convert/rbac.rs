@@ -54,8 +54,11 @@ pub(super) fn read_network(message: &network::Rbac, context: &Context, at: &At<'
         return Err(at.field("stat_prefix").missing());
     }
     Ok(RbacFilter {
-        rules: optional(rules, &at.field("rules"))?,
-        shadow: optional(shadow_rules, &at.field("shadow_rules"))?,
+        rules: without_headers(optional(rules, &at.field("rules"))?, &at.field("rules"))?,
+        shadow: without_headers(
+            optional(shadow_rules, &at.field("shadow_rules"))?,
+            &at.field("shadow_rules"),
+        )?,
         shadow_policy_field: format!("{shadow_rules_stat_prefix}shadow_effective_policy_id").into(),
         shadow_result_field: format!("{shadow_rules_stat_prefix}shadow_engine_result").into(),
         namespace: "envoy.filters.network.rbac".into(),
@@ -63,6 +66,25 @@ pub(super) fn read_network(message: &network::Rbac, context: &Context, at: &At<'
         shadow_stat_prefix: shadow_rules_stat_prefix.as_str().into(),
         stats: Arc::new(RbacStats::new(context.store.workers())),
     })
+}
+
+/// Connections have no headers: as Envoy, rules that look at them are refused.
+fn without_headers(rules: Option<RbacRules>, at: &At<'_>) -> Converted<Option<RbacRules>> {
+    fn looks(rule: &Rule) -> bool {
+        match rule {
+            Rule::Header(_) => true,
+            Rule::All(rules) | Rule::OneOf(rules) => rules.iter().any(looks),
+            Rule::Not(rule) => looks(rule),
+            _ => false,
+        }
+    }
+    for policy in rules.iter().flat_map(|rules| &rules.policies) {
+        if policy.permissions.iter().chain(&policy.principals).any(looks) {
+            let at = at.field("policies");
+            return Err(at.field(&policy.name).error("looks at headers, which a connection has not"));
+        }
+    }
+    Ok(rules)
 }
 
 fn optional(rules: &Option<pb::Rbac>, at: &At<'_>) -> Converted<Option<RbacRules>> {

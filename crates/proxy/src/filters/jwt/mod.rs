@@ -43,7 +43,7 @@ pub async fn check<D: Downstream>(
         return Ok(None);
     }
     let requirement = match requirement(exchange, name, filter) {
-        Ok(Some(requirement)) => requirement.clone(),
+        Ok(Some(requirement)) => requirement,
         Ok(None) => return Ok(None),
         Err(reply) => {
             stats.denied.inc();
@@ -51,7 +51,7 @@ pub async fn check<D: Downstream>(
         }
     };
     sanitize(filter, &mut exchange.head.headers);
-    match evaluate(exchange, filter, &requirement, down).await? {
+    match evaluate(exchange, filter, requirement, down).await? {
         Ok(accepted) => {
             stats.allowed.inc();
             let mut again = false;
