@@ -34,10 +34,20 @@ pub enum Code {
     GatewayPortNotOnWorkload,
     /// `IST0106`: a part of a resource that cannot be used.
     SchemaValidationError,
+    /// `IST0002`: a resource of an API that is gone.
+    Deprecated,
+    /// `IST0101`, for credentials: a Secret that is missing, or that cannot be used.
+    CredentialNotUsable,
     /// `IST0109`: two VirtualServices for one host at sidecars.
     ConflictingMeshGatewayVirtualServiceHosts,
     /// `IST0111`: two Sidecars without selector in one namespace.
     MultipleSidecarsWithoutWorkloadSelectors,
+    /// `IST0110`, for policies: several for the same workloads, of which one alone counts.
+    ConflictingPolicies,
+    /// `IST0127`: a selector or reference that no workload is found by.
+    NoMatchingWorkloadsFound,
+    /// A provider, or the keys of tokens, that cannot be used.
+    PolicyDependencyNotUsable,
     /// `IST0118`: a service port whose name does not tell its protocol.
     PortNameIsNotUnderNamingConvention,
     /// `IST0130`: a rule that no request can reach.
@@ -53,6 +63,10 @@ impl Code {
             Code::ReferencedResourceNotFound => "IST0101",
             Code::GatewayPortNotOnWorkload => "IST0104",
             Code::SchemaValidationError => "IST0106",
+            Code::Deprecated => "IST0002",
+            Code::CredentialNotUsable | Code::PolicyDependencyNotUsable => "IST0101",
+            Code::ConflictingPolicies => "IST0110",
+            Code::NoMatchingWorkloadsFound => "IST0127",
             Code::ConflictingMeshGatewayVirtualServiceHosts => "IST0109",
             Code::MultipleSidecarsWithoutWorkloadSelectors => "IST0111",
             Code::PortNameIsNotUnderNamingConvention => "IST0118",
@@ -67,6 +81,11 @@ impl Code {
             Code::ReferencedResourceNotFound => "ReferencedResourceNotFound",
             Code::GatewayPortNotOnWorkload => "GatewayPortNotOnWorkload",
             Code::SchemaValidationError => "SchemaValidationError",
+            Code::Deprecated => "Deprecated",
+            Code::CredentialNotUsable => "ReferencedResourceNotFound",
+            Code::PolicyDependencyNotUsable => "ReferencedResourceNotFound",
+            Code::ConflictingPolicies => "ConflictingPolicies",
+            Code::NoMatchingWorkloadsFound => "NoMatchingWorkloadsFound",
             Code::ConflictingMeshGatewayVirtualServiceHosts => "ConflictingMeshGatewayVirtualServiceHosts",
             Code::MultipleSidecarsWithoutWorkloadSelectors => "MultipleSidecarsWithoutWorkloadSelectors",
             Code::PortNameIsNotUnderNamingConvention => "PortNameIsNotUnderNamingConvention",

@@ -6,10 +6,13 @@ mod finding;
 mod gateways;
 mod ports;
 mod references;
+mod security;
+mod tls_check;
 mod tuning;
 
 pub use finding::{Code, Finding, Severity};
 use lateen_mesh::Mesh;
+pub use tls_check::{Caller, TlsStatus, tls_check};
 
 /// Everything that is found in a snapshot: errors first, then by resource and field.
 pub fn analyze(mesh: &Mesh) -> Vec<Finding> {
@@ -19,6 +22,7 @@ pub fn analyze(mesh: &Mesh) -> Vec<Finding> {
     gateways::check(mesh, &mut findings);
     ports::check(mesh, &mut findings);
     tuning::check(mesh, &mut findings);
+    security::check(mesh, &mut findings);
     findings.sort();
     findings
 }

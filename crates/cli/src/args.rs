@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use lateen_local::ImageCommand;
 
 /// The mesh that speaks Istio.
@@ -37,6 +37,18 @@ pub enum Command {
     KubeInject(KubeInject),
     /// Check Istio resources in files against their schema and Istio's rules.
     Validate(Validate),
+    /// Look into how workloads authenticate each other.
+    #[command(subcommand)]
+    Authn(Authn),
+    /// Look into access control.
+    #[command(subcommand)]
+    Authz(Authz),
+    /// Show what a proxy has been told.
+    #[command(subcommand, visible_alias = "pc")]
+    ProxyConfig(ProxyConfig),
+    /// Show how far every proxy is.
+    #[command(visible_alias = "ps")]
+    ProxyStatus(ProxyStatus),
     /// Print the custom resource definitions that Lateen understands.
     Crds,
     /// Run the control plane (istiod's role); its pod's environment says how.
@@ -180,6 +192,102 @@ pub struct Validate {
     /// Files or folders to check; `-` for standard input.
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+}
+
+/// `lateen authn`.
+#[derive(Debug, Subcommand)]
+pub enum Authn {
+    /// Show whether clients and servers agree on mutual TLS, port by port.
+    TlsCheck(TlsCheck),
+}
+
+/// `lateen authn tls-check`.
+#[derive(Debug, Args)]
+pub struct TlsCheck {
+    /// Client: POD or POD.NAMESPACE; left out, a client in each service's own namespace. A host may stand here alone.
+    #[arg(value_name = "POD")]
+    pub first: Option<String>,
+    /// Service, such as web.default.svc.cluster.local [default: every service]
+    #[arg(value_name = "HOST")]
+    pub second: Option<String>,
+    /// Namespace of the control plane.
+    #[arg(short = 'i', long = "istioNamespace", alias = "istio-namespace", default_value = "istio-system")]
+    pub istio_namespace: String,
+    /// How to reach the API.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `lateen authz`.
+#[derive(Debug, Subcommand)]
+pub enum Authz {
+    /// Show the AuthorizationPolicies that a pod's proxy enforces.
+    Check(PodVerb),
+}
+
+/// A verb about one pod.
+#[derive(Debug, Args)]
+pub struct PodVerb {
+    /// POD, POD.NAMESPACE or deploy/NAME.
+    pub pod: String,
+    /// How to reach the API.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `lateen proxy-config`.
+#[derive(Debug, Subcommand)]
+pub enum ProxyConfig {
+    /// Clusters.
+    #[command(visible_aliases = ["clusters", "c"])]
+    Cluster(ProxyConfigVerb),
+    /// Listeners and their filter chains.
+    #[command(visible_aliases = ["listeners", "l"])]
+    Listener(ProxyConfigVerb),
+    /// Routes.
+    #[command(visible_aliases = ["routes", "r"])]
+    Route(ProxyConfigVerb),
+    /// Endpoints.
+    #[command(visible_aliases = ["endpoints", "ep"])]
+    Endpoint(ProxyConfigVerb),
+    /// Certificates; keys are never shown.
+    #[command(visible_aliases = ["secrets", "s"])]
+    Secret(ProxyConfigVerb),
+}
+
+/// `lateen proxy-config KIND`.
+#[derive(Debug, Args)]
+pub struct ProxyConfigVerb {
+    /// POD, POD.NAMESPACE or deploy/NAME.
+    pub pod: String,
+    /// Output.
+    #[arg(short = 'o', long, value_enum, default_value = "short")]
+    pub output: Output,
+    /// How to reach the API.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// How something is shown.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Output {
+    /// As a table.
+    Short,
+    /// As JSON.
+    Json,
+}
+
+/// `lateen proxy-status`.
+#[derive(Debug, Args)]
+pub struct ProxyStatus {
+    /// POD, POD.NAMESPACE or deploy/NAME [default: every proxy]
+    pub pod: Option<String>,
+    /// Namespace of the control plane.
+    #[arg(short = 'i', long = "istioNamespace", alias = "istio-namespace", default_value = "istio-system")]
+    pub istio_namespace: String,
+    /// How to reach the API.
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 /// Arguments that a role parses itself, because another program's command line is its contract.

@@ -8,10 +8,11 @@ use lateen_xds::{Encoded, TypeUrl};
 
 use crate::cache::{Cache, Same, Unit, UnitKey};
 use crate::delta::slot;
+use crate::gateway::ServerProtocol;
 use crate::proxy::{Flavour, ProxyKind};
 use crate::resources::{ResourceList, ResourceSet};
 use crate::view::View;
-use crate::{cluster, endpoints, gateway, listener, route};
+use crate::{cluster, credentials, endpoints, gateway, listener, route, security};
 
 /// A list for each type, in the order of [`TypeUrl::ALL`].
 pub(crate) type Lists = [Vec<Arc<Encoded>>; TypeUrl::ALL.len()];
@@ -30,6 +31,7 @@ pub(crate) fn all(
         ProxyKind::Sidecar => sidecar(view, cache, &mut lists),
         ProxyKind::Gateway => gateway(view, &mut lists),
     }
+    lists[slot(TypeUrl::Secret)].extend(credentials::of_view(view));
     let mut lists = lists.map(sorted);
     for type_url in [TypeUrl::Cluster, TypeUrl::Endpoints] {
         if let Some(known) = known {
@@ -54,13 +56,22 @@ fn upstream(view: &View<'_>, cache: &mut Cache, lists: &mut Lists) {
 fn clusters(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Unit {
     let rule = view.rule(service);
     let settings = &view.mesh.settings;
+    let endpoints = view.mesh.endpoints(&service.id);
+    let certified = view.key.authenticated;
     let key = UnitKey::Clusters {
         service: Same(service.clone()),
         rule: rule.cloned().map(Same),
         settings: Same(settings.clone()),
         kind: view.key.kind,
+        certified,
+        accounts: endpoints.accounts.clone(),
+        all_mtls: match service.headless {
+            true => service.ports.iter().map(|p| endpoints.all_mtls(p.number)).collect(),
+            false => Box::default(),
+        },
     };
-    let make = || cluster::of_service(service, rule.map(|r| &**r), settings, view.key.kind);
+    let caller = cluster::Caller { kind: view.key.kind, certified, endpoints };
+    let make = || cluster::of_service(service, rule.map(|r| &**r), settings, caller);
     cache.unit(key, make).clone()
 }
 
@@ -121,7 +132,14 @@ fn push_routes(view: &View<'_>, lists: &mut Lists, name: &str, hosts: Vec<Arc<En
 
 fn gateway(view: &View<'_>, lists: &mut Lists) {
     let servers = gateway::servers(view);
-    lists[slot(TypeUrl::Listener)].extend(listener::gateway::listeners(view, &servers));
+    let reroutes = route::gateway::asks_for_claims(view);
+    let guards = security::guards(view.mesh, &view.key.namespace, &view.key.labels, &[], reroutes);
+    lists[slot(TypeUrl::Listener)].extend(listener::gateway::listeners(view, &servers, &guards));
+    lists[slot(TypeUrl::Cluster)].extend(guards.clusters.into_iter().map(Arc::new));
+    for server in servers.values().flatten().filter(|s| s.protocol == ServerProtocol::AutoPassthrough) {
+        let clusters = listener::auto_passthrough::clusters(view, server);
+        lists[slot(TypeUrl::Cluster)].extend(clusters.into_iter().map(Arc::new));
+    }
     let mut configs: BTreeMap<Arc<str>, route::gateway::GatewayRoutes> = BTreeMap::new();
     for servers in servers.values() {
         for routes in route::gateway::routes(view, servers) {
@@ -151,7 +169,7 @@ pub(crate) fn with_endpoints(
     old: &Arc<ResourceSet>,
     changes: &Changes,
 ) -> Option<Arc<ResourceSet>> {
-    let mut new: Vec<Arc<Encoded>> = Vec::new();
+    let (mut new, mut secured): (Vec<Arc<Encoded>>, Vec<Arc<Encoded>>) = Default::default();
     for id in &changes.endpoints {
         let Some(service) = view.scope.service(&id.host).filter(|s| s.id == *id) else { continue };
         if service.headless && view.key.kind == ProxyKind::Sidecar {
@@ -159,23 +177,34 @@ pub(crate) fn with_endpoints(
             return None;
         }
         new.extend(load_assignments(view, cache, service).iter().flat_map(|unit| unit.iter().cloned()));
+        // The first endpoint of an account changes what clients expect of the server's certificate.
+        if service.external_name.is_none() {
+            secured.extend_from_slice(&clusters(view, cache, service));
+        }
     }
     if view.key.kind == ProxyKind::Gateway && !changes.workloads.is_empty() {
         return None;
     }
-    if new.is_empty() {
-        return Some(old.clone());
-    }
-    let list = old.list(TypeUrl::Endpoints);
-    let mut patched: Vec<Arc<Encoded>> = list.to_vec();
-    for resource in new {
-        match patched.binary_search_by(|r| r.name.cmp(&resource.name)) {
-            Ok(at) => patched[at] = resource,
-            // The names depend on services and rules alone, which are the same.
-            Err(_) => return None,
+    let mut lists = TypeUrl::ALL.map(|t| old.list(t).clone());
+    let mut changed = false;
+    for (type_url, resources) in [(TypeUrl::Endpoints, new), (TypeUrl::Cluster, secured)] {
+        // The names depend on services and rules alone, which are the same.
+        if let Some(patched) = patched(old.list(type_url), resources)? {
+            lists[slot(type_url)] = patched;
+            changed = true;
         }
     }
-    let mut lists = TypeUrl::ALL.map(|t| old.list(t).clone());
-    lists[slot(TypeUrl::Endpoints)] = patched.into();
-    Some(ResourceSet::new(lists))
+    Some(if changed { ResourceSet::new(lists) } else { old.clone() })
+}
+
+/// The list with some resources replaced: outer `None` when one has no place in it, inner `None` when nothing differs.
+fn patched(list: &ResourceList, resources: Vec<Arc<Encoded>>) -> Option<Option<ResourceList>> {
+    let mut new: Option<Vec<Arc<Encoded>>> = None;
+    for resource in resources {
+        let at = list.binary_search_by(|r| r.name.cmp(&resource.name)).ok()?;
+        if list[at].version != resource.version {
+            new.get_or_insert_with(|| list.to_vec())[at] = resource;
+        }
+    }
+    Some(new.map(Into::into))
 }

@@ -46,6 +46,12 @@ pub(crate) enum UnitKey {
         rule: Option<Same<DestinationRule>>,
         settings: Same<Settings>,
         kind: ProxyKind,
+        /// Whether the clients have certificates of the mesh.
+        certified: bool,
+        /// The accounts of the endpoints.
+        accounts: Arc<[Arc<str>]>,
+        /// For headless services, by port: whether all endpoints take the mesh's mutual TLS.
+        all_mtls: Box<[bool]>,
     },
     /// All load assignments of a service.
     Endpoints {

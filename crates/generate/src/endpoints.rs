@@ -7,17 +7,21 @@ use lateen_api::networking::destination_rule::Subset;
 use lateen_mesh::{DestinationRule, Endpoint, Endpoints, Locality, Resolution, Service, Settings, labels};
 use lateen_xds::pb::envoy::config::core::v3 as core;
 use lateen_xds::pb::envoy::config::endpoint::v3 as pb;
-use lateen_xds::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints};
 use lateen_xds::{Encoded, TypeUrl};
 
 use crate::cluster::policy::Policy;
 use crate::locality::{Near, Preference};
 use crate::names;
-use crate::proto::{address, istio_metadata, u32_value};
+use crate::ordered::{self, ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints};
+use crate::proto::{ISTIO, address, u32_value};
 use crate::proxy::ProxyKind;
+use crate::tls::client::MODE;
 
 /// The cluster in which workloads are taken to be, until there are several.
 const CLUSTER: &str = "Kubernetes";
+
+/// The key under which an endpoint's metadata tells which transport socket it takes.
+const SOCKET_MATCH: &str = "envoy.transport_socket_match";
 
 /// Whether clients of this kind ask for the endpoints of a service.
 pub(crate) fn are_served(service: &Service, kind: ProxyKind) -> bool {
@@ -80,7 +84,6 @@ fn preferring(
     ClusterLoadAssignment {
         cluster_name: cluster.to_owned(),
         endpoints: groups.into_iter().map(|(_, group)| group).collect(),
-        ..ClusterLoadAssignment::default()
     }
 }
 
@@ -100,8 +103,7 @@ fn group(locality: &Locality, endpoints: Vec<&Endpoint>) -> LocalityLbEndpoints 
 }
 
 fn endpoint(endpoint: &Endpoint) -> LbEndpoint {
-    use pb::lb_endpoint::HostIdentifier;
-    let metadata = endpoint.workload.as_ref().map(|workload| {
+    let identity = endpoint.workload.as_ref().map(|workload| {
         let id = &workload.identity;
         let text = [
             id.workload.as_str(),
@@ -110,13 +112,16 @@ fn endpoint(endpoint: &Endpoint) -> LbEndpoint {
             id.canonical_revision.as_str(),
             CLUSTER,
         ];
-        istio_metadata("workload", text.join(";"))
+        (ISTIO, "workload", text.join(";"))
     });
+    // The client's transport socket matches are told apart by this.
+    let tls = endpoint.mtls.then(|| (SOCKET_MATCH, MODE, "istio".to_owned()));
+    let metadata = ordered::texts(identity.into_iter().chain(tls));
     LbEndpoint {
-        host_identifier: Some(HostIdentifier::Endpoint(pb::Endpoint {
+        endpoint: Some(pb::Endpoint {
             address: address(&endpoint.address, u32::from(endpoint.port)),
             ..pb::Endpoint::default()
-        })),
+        }),
         health_status: core::HealthStatus::Healthy as i32,
         metadata,
         load_balancing_weight: u32_value(endpoint.weight.max(1)),

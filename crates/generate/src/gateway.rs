@@ -30,6 +30,8 @@ pub(crate) enum ServerProtocol {
     TlsTerminated,
     /// TLS that passes through, routed by SNI.
     TlsPassthrough,
+    /// TLS that passes through to the service that its server name tells.
+    AutoPassthrough,
     /// Anything.
     Tcp,
 }
@@ -84,14 +86,13 @@ impl GatewayServer {
     }
 }
 
-/// The protocol of a server; `None` for one that is not served (unknown protocols, automatic passthrough between
-/// clusters).
+/// The protocol of a server; `None` for one that is not served (unknown protocols).
 fn protocol(server: &Server) -> Option<ServerProtocol> {
     let tls = server.tls.as_ref().map(|t| t.mode.unwrap_or(ServerTlsMode::Passthrough));
     let name = server.port.as_ref()?.protocol.to_ascii_uppercase();
     match (name.as_str(), tls) {
         ("HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "HTTP_PROXY", _) => Some(ServerProtocol::Http),
-        (_, Some(ServerTlsMode::AutoPassthrough)) => None,
+        (_, Some(ServerTlsMode::AutoPassthrough)) => Some(ServerProtocol::AutoPassthrough),
         ("HTTPS" | "TLS", Some(ServerTlsMode::Passthrough) | None) => Some(ServerProtocol::TlsPassthrough),
         ("HTTPS", Some(_)) => Some(ServerProtocol::Https),
         ("TLS", Some(_)) | ("TCP", Some(_)) => Some(ServerProtocol::TlsTerminated),
@@ -130,7 +131,10 @@ fn compatible(servers: &mut Vec<GatewayServer>) {
     let class = |p: ServerProtocol| match p {
         ServerProtocol::Http => 0,
         ServerProtocol::Tcp => 1,
-        ServerProtocol::Https | ServerProtocol::TlsTerminated | ServerProtocol::TlsPassthrough => 2,
+        ServerProtocol::Https
+        | ServerProtocol::TlsTerminated
+        | ServerProtocol::TlsPassthrough
+        | ServerProtocol::AutoPassthrough => 2,
     };
     let Some(first) = servers.first().map(|s| class(s.protocol)) else { return };
     servers.retain(|s| class(s.protocol) == first);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use lateen_api::networking::envoy_filter::PatchContext;
 use lateen_mesh::telemetry::Side;
 use lateen_mesh::{
-    Changes, EnvoyFilters, Labels, Locality, Mesh, Scope, Services, Settings, Sidecars, Telemetry, Workload,
+    Changes, EnvoyFilters, Labels, Locality, Mesh, Policies, Scope, Services, Settings, Sidecars, Telemetry,
+    Workload,
 };
 use lateen_xds::{Encoded, TypeUrl};
 
@@ -53,8 +54,9 @@ struct OwnState {
     settings: Arc<Settings>,
     sidecars: Arc<Sidecars>,
     envoy_filters: Arc<EnvoyFilters>,
+    policies: Arc<Policies>,
     workload: Option<Arc<Workload>>,
-    labels: Labels,
+    proxy: Proxy,
     set: Arc<ResourceSet>,
     used: u64,
 }
@@ -164,6 +166,7 @@ impl Generator {
             patches: patches.ids.clone(),
             labels: labels.map(|(k, v)| (k.clone(), v.clone())).collect(),
             near: self.near(proxy, workload),
+            authenticated: proxy.authenticated,
             ports: if is_gateway { ports(proxy) } else { Vec::new() },
         }
     }
@@ -237,7 +240,8 @@ impl Generator {
             && Arc::ptr_eq(&state.sidecars, &mesh.sidecars)
             && Arc::ptr_eq(&state.envoy_filters, &mesh.envoy_filters)
             && state.workload.as_ref().map(Arc::as_ptr) == workload.as_ref().map(Arc::as_ptr)
-            && state.labels == proxy.labels
+            && Arc::ptr_eq(&state.policies, &mesh.policies)
+            && state.proxy == *proxy
         {
             state.used = mesh.version;
             return state.set.clone();
@@ -248,7 +252,9 @@ impl Generator {
         let mut lists: [Vec<Arc<Encoded>>; TypeUrl::ALL.len()] = Default::default();
         let clusters = cluster::inbound::clusters(&ports, &mesh.settings);
         lists[slot(TypeUrl::Cluster)].extend(clusters.into_iter().map(Arc::new));
-        let listener = listener::inbound::listener(&ports, &mesh.settings, proxy.flavour, proxy.interception);
+        let receiver = listener::inbound::Receiver { mesh, proxy };
+        let (listener, extra) = listener::inbound::listener(&ports, &receiver);
+        lists[slot(TypeUrl::Cluster)].extend(extra.into_iter().map(Arc::new));
         lists[slot(TypeUrl::Listener)].push(Arc::new(listener));
         let lists = self.patcher.apply(patches, PatchContext::SidecarInbound, lists.map(build::sorted));
         let set = keep_same(self.own.get(&proxy.id).map(|s| &s.set), lists);
@@ -258,7 +264,8 @@ impl Generator {
             sidecars: mesh.sidecars.clone(),
             envoy_filters: mesh.envoy_filters.clone(),
             workload,
-            labels: proxy.labels.clone(),
+            policies: mesh.policies.clone(),
+            proxy: proxy.clone(),
             set: set.clone(),
             used: mesh.version,
         };

@@ -7,6 +7,7 @@
 mod build;
 mod cache;
 mod cluster;
+mod credentials;
 mod delta;
 mod endpoints;
 mod gateway;
@@ -21,6 +22,8 @@ mod proto;
 mod proxy;
 mod resources;
 mod route;
+mod security;
+mod tls;
 mod view;
 
 pub use delta::{Delta, Deltas};

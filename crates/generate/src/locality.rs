@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::ordered::LocalityLbEndpoints;
 use lateen_api::networking::traffic_policy::{LocalityFailover, LocalityLoadBalancerSetting};
 use lateen_mesh::{Endpoint, Labels, Locality, Settings};
-use lateen_xds::pb::envoy::config::endpoint::v3::LocalityLbEndpoints;
 
 use crate::cluster::policy::Policy;
 use crate::proto::u32_value;

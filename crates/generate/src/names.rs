@@ -18,3 +18,8 @@ pub(crate) fn outbound(port: u16, subset: &str, host: &str) -> String {
 pub(crate) fn inbound(port: u16) -> String {
     format!("inbound|{port}||")
 }
+
+/// `outbound_.PORT_.SUBSET_.HOST`: the server name by which a cluster is asked for within the mesh.
+pub(crate) fn server_name(port: u16, subset: &str, host: &str) -> String {
+    format!("outbound_.{port}_.{subset}_.{host}")
+}

@@ -66,6 +66,9 @@ pub struct Proxy {
     pub metadata: BTreeMap<String, String>,
     /// Region, zone and subzone of the node.
     pub locality: [Arc<str>; 3],
+    /// Whether its stream proved that it is who the node says (namespace and service account). Only such a proxy has
+    /// certificates of the mesh, and gets secrets. A node cannot say so itself: the server sets it.
+    pub authenticated: bool,
 }
 
 /// Why a node cannot be served.
@@ -124,6 +127,7 @@ impl Proxy {
             version: text("ISTIO_VERSION").unwrap_or_default().into(),
             metadata: meta.map(texts).unwrap_or_default(),
             locality: [locality.region.into(), locality.zone.into(), locality.sub_zone.into()],
+            authenticated: false,
         })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct ScopeKey {
     pub labels: Labels,
     /// Where the proxies are, where rules treat clients by it.
     pub near: Option<Arc<Near>>,
+    /// Whether the proxies proved who they are.
+    pub authenticated: bool,
     /// For gateways: ports of the services that select them, with the ports on which the pod listens.
     pub ports: Vec<(u16, u16)>,
 }

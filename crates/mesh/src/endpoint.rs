@@ -18,6 +18,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// What runs there, when it is known.
     pub workload: Option<Arc<Workload>>,
+    /// Whether it takes the mesh's mutual TLS.
+    pub mtls: bool,
 }
 
 impl PartialEq for Endpoint {
@@ -27,6 +29,7 @@ impl PartialEq for Endpoint {
         self.address == other.address
             && self.port == other.port
             && self.weight == other.weight
+            && self.mtls == other.mtls
             && self.labels == other.labels
             && self.locality == other.locality
             && identity(self) == identity(other)
@@ -38,11 +41,20 @@ impl PartialEq for Endpoint {
 pub struct Endpoints {
     /// One entry for each port of the service.
     pub by_port: Vec<(u16, Vec<Endpoint>)>,
+    /// The accounts that the endpoints run under, as `ns/NAMESPACE/sa/NAME`, sorted. When the last endpoint goes they
+    /// stay, so that clients need not be told when it comes back.
+    pub accounts: Arc<[Arc<str>]>,
 }
 
 impl Endpoints {
     /// The endpoints of a service port.
     pub fn of_port(&self, number: u16) -> &[Endpoint] {
         self.by_port.iter().find(|(port, _)| *port == number).map_or(&[], |(_, list)| list)
+    }
+
+    /// Whether a port has endpoints, all of which take the mesh's mutual TLS.
+    pub fn all_mtls(&self, number: u16) -> bool {
+        let endpoints = self.of_port(number);
+        !endpoints.is_empty() && endpoints.iter().all(|e| e.mtls)
     }
 }

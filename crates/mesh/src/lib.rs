@@ -4,6 +4,7 @@
 //! everything that did not change.
 
 mod changes;
+mod credential;
 mod delegate;
 mod destination_rule;
 mod endpoint;
@@ -13,6 +14,7 @@ pub mod hostname;
 pub mod labels;
 mod mesh;
 mod meta;
+mod policy;
 mod protocol;
 mod reach;
 mod scope;
@@ -27,6 +29,7 @@ mod workload;
 mod world;
 
 pub use changes::{Change, Changes, ConfigKey, Kind, ServiceId};
+pub use credential::{Credential, Credentials};
 pub use destination_rule::{DestinationRule, DestinationRules};
 pub use endpoint::{Endpoint, Endpoints};
 pub use envoy_filter::{EnvoyFilter, EnvoyFilters};
@@ -34,6 +37,10 @@ pub use gateway::{Gateway, Gateways};
 pub use labels::Labels;
 pub use mesh::{Inbound, Mesh, Services};
 pub use meta::Meta;
+pub use policy::{
+    AuthorizationPolicy, AuthorizationRules, JwtTrigger, LegacyPolicy, Mtls, PeerAuthentication, PeerMode,
+    Policies, Recipient, RequestAuthentication, RequestRules, ServedBy, Target, TargetKind,
+};
 pub use protocol::Protocol;
 pub use scope::{Egress, Scope, ServicesByHost};
 pub use service::{Address, ListedEndpoint, Origin, Port, Resolution, Service, TargetPort};

@@ -10,7 +10,9 @@ use crate::service::TargetPort;
 use crate::sidecar::Sidecars;
 use crate::telemetry::Telemetries;
 use crate::virtual_service::VirtualServices;
-use crate::{Endpoints, Labels, Locality, Port, Service, ServiceId, Settings, Workload, labels};
+use crate::{
+    Credentials, Endpoints, Labels, Locality, Policies, Port, Service, ServiceId, Settings, Workload, labels,
+};
 
 /// An immutable snapshot of the mesh. Parts that did not change are shared with the snapshot before.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +39,10 @@ pub struct Mesh {
     pub proxy_configs: Arc<[lateen_api::ProxyConfig]>,
     /// Where nodes are.
     pub(crate) nodes: Arc<HashMap<Arc<str>, Arc<Locality>>>,
+    /// All security policies.
+    pub policies: Arc<Policies>,
+    /// All Secrets that hold something for TLS.
+    pub credentials: Arc<Credentials>,
     pub(crate) endpoints: Arc<HashMap<ServiceId, Arc<Endpoints>>>,
     pub(crate) workloads: Arc<Workloads>,
 }

@@ -31,6 +31,8 @@ pub struct Service {
     pub external_name: Option<Arc<str>>,
     /// Endpoints that the declaring object itself lists (ServiceEntry `endpoints`).
     pub listed: Vec<ListedEndpoint>,
+    /// Names of which the server's certificate must have one (ServiceEntry `subjectAltNames`); none leaves it open.
+    pub subject_alt_names: Vec<String>,
 }
 
 /// Which kind of object declares a service.

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use lateen_api::Duration;
-use lateen_api::mesh_config::MeshConfig;
 use lateen_api::mesh_config::providers::ExtensionProvider;
+use lateen_api::mesh_config::proxy::Topology;
+use lateen_api::mesh_config::{MeshConfig, PathNormalization, TlsConfig};
 use lateen_api::networking::traffic_policy::LocalityLoadBalancerSetting;
 
 use crate::Visibility;
@@ -48,6 +49,32 @@ pub struct Settings {
     pub detection_timeout: Duration,
     /// What policies may name (`extensionProviders`).
     pub extension_providers: Vec<ExtensionProvider>,
+    /// The root of trust of identities (`trustDomain`).
+    pub trust_domain: Arc<str>,
+    /// Other names of it, whose identities are as good (`trustDomainAliases`).
+    pub trust_domain_aliases: Vec<Arc<str>>,
+    /// Whether mutual TLS is used where both sides can (`enableAutoMtls`).
+    pub auto_mtls: bool,
+    /// TLS between workloads (`meshMTLS`).
+    pub mesh_tls: TlsConfig,
+    /// TLS everywhere else (`tlsDefaults`).
+    pub tls_defaults: TlsConfig,
+    /// How far paths are normalised before policies see them (`pathNormalization`).
+    pub path_normalization: PathNormalization,
+    /// What stands before gateways (`defaultConfig.gatewayTopology`).
+    pub gateway_topology: Topology,
+}
+
+impl Settings {
+    /// The trust domain and its aliases.
+    pub fn trust_domains(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::once(&self.trust_domain).chain(&self.trust_domain_aliases)
+    }
+
+    /// The provider of a name.
+    pub fn provider(&self, name: &str) -> Option<&ExtensionProvider> {
+        self.extension_providers.iter().find(|p| p.name == name)
+    }
 }
 
 impl Default for Settings {
@@ -71,6 +98,13 @@ impl Default for Settings {
             dns_refresh_rate: Duration::from_secs(60),
             detection_timeout: Duration::ZERO,
             extension_providers: MeshConfig::istio_defaults().extension_providers,
+            trust_domain: "cluster.local".into(),
+            trust_domain_aliases: Vec::new(),
+            auto_mtls: true,
+            mesh_tls: TlsConfig::default(),
+            tls_defaults: TlsConfig::default(),
+            path_normalization: PathNormalization::Default,
+            gateway_topology: Topology::default(),
         }
     }
 }

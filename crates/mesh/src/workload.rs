@@ -6,6 +6,9 @@ use lateen_api::networking::workload_entry::WorkloadEntrySpec;
 
 use crate::{Labels, Meta};
 
+/// The label by which the injector tells that a workload has a proxy.
+const TLS_MODE: &str = "security.istio.io/tlsMode";
+
 /// Something that serves or calls: a pod, or what a WorkloadEntry describes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
@@ -114,6 +117,11 @@ impl Workload {
             weight: spec.weight.max(1),
             meta,
         }
+    }
+
+    /// Whether its labels say that it takes the mesh's mutual TLS: the injector, which gave it a proxy, wrote so.
+    pub fn takes_mtls(&self) -> bool {
+        self.labels.get(TLS_MODE).is_some_and(|mode| mode == "istio")
     }
 
     /// The port of a name.

@@ -218,7 +218,7 @@ fn ciphers(report: &mut Report, tls: &ServerTlsSettings) {
 }
 
 /// Cipher suites for TLS up to 1.2, by the names that Envoy (BoringSSL) knows.
-const CIPHER_SUITES: &[&str] = &[
+pub const CIPHER_SUITES: &[&str] = &[
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384",

@@ -7,6 +7,7 @@ mod crds;
 mod demo;
 mod down;
 pub mod hidden;
+mod inspect;
 mod kube_inject;
 mod kubeconfig;
 mod logging;
@@ -36,6 +37,10 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Delete(arguments) => resources::delete::run(&arguments)?,
         Command::KubeInject(arguments) => kube_inject::run(&arguments)?,
         Command::Validate(arguments) => return validate::run(&arguments),
+        Command::Authn(arguments) => inspect::authn::run(&arguments)?,
+        Command::Authz(arguments) => inspect::authz::run(&arguments)?,
+        Command::ProxyConfig(arguments) => inspect::proxy_config::run(&arguments)?,
+        Command::ProxyStatus(arguments) => inspect::proxy_status::run(&arguments)?,
         Command::Crds => crds::run()?,
         Command::Control => control::run()?,
         Command::Proxy(arguments) => proxy::run(&arguments)?,

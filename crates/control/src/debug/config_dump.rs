@@ -35,6 +35,10 @@ pub(super) async fn config_dump(State(context): State<Arc<Context>>, Query(which
         let mut found = Vec::new();
         connection.session().visit_subscribed(type_url, &mut |resource| found.push(Arc::clone(resource)));
         let resources = found.iter().map(|resource| {
+            // Keys are never shown.
+            if type_url == TypeUrl::Secret {
+                return json!({"name": resource.name, "version": format!("{:016x}", resource.version)});
+            }
             let any = Any { type_url: type_url.as_str().into(), value: resource.body.to_vec() };
             json!({
                 "name": resource.name,

@@ -1,5 +1,6 @@
 //! Readiness, metrics and the debug pages, under istiod's paths.
 
+mod authenticationz;
 mod config_dump;
 mod pages;
 mod syncz;
@@ -22,6 +23,7 @@ pub async fn serve(listener: TcpListener, context: Arc<Context>, shutdown: Cance
         .route("/debug", get(pages::index))
         .route("/debug/syncz", get(syncz::syncz))
         .route("/debug/config_dump", get(config_dump::config_dump))
+        .route("/debug/authenticationz", get(authenticationz::authenticationz))
         .route("/debug/endpointz", get(pages::endpointz))
         .route("/debug/registryz", get(pages::registryz))
         .route("/debug/configz", get(pages::configz))

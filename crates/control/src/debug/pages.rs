@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::Context;
 
-const PAGES: &str = "/debug/syncz\n/debug/config_dump?proxyID=POD.NAMESPACE\n/debug/endpointz\n/debug/registryz\n\
+const PAGES: &str = "/debug/syncz\n/debug/config_dump?proxyID=POD.NAMESPACE\n/debug/authenticationz?proxyID=POD.NAMESPACE\n\
+                     /debug/endpointz\n/debug/registryz\n\
                      /debug/configz\n/metrics\n/ready\n/version\n";
 
 /// `/debug`: the pages that there are.

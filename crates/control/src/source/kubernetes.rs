@@ -2,11 +2,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use lateen_api::networking;
+use lateen_api::{authentication, networking, security};
 use lateen_mesh::{Kind, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::observed::{Observed, api_resource};
 use super::watch::{Taken, Watch};
-use super::{Injection, SourceId, Update, mesh_config};
+use super::{Injection, SourceId, Update, mesh_config, secret};
 use crate::ca::TrustDomains;
 
 /// Objects of a page of a list.
@@ -75,6 +75,12 @@ pub fn kubernetes(
     start.istio::<lateen_api::telemetry::TelemetrySpec>(Kind::Telemetry);
     start.istio::<networking::envoy_filter::EnvoyFilterSpec>(Kind::EnvoyFilter);
     start.istio::<networking::proxy_config::ProxyConfigSpec>(Kind::ProxyConfig);
+    start.istio::<security::peer_authentication::PeerAuthenticationSpec>(Kind::PeerAuthentication);
+    start.istio::<security::request_authentication::RequestAuthenticationSpec>(Kind::RequestAuthentication);
+    start.istio::<security::authorization_policy::AuthorizationPolicySpec>(Kind::AuthorizationPolicy);
+    start.istio::<authentication::PolicySpec>(Kind::Policy);
+    start.istio::<authentication::MeshPolicySpec>(Kind::MeshPolicy);
+    start.watch(Kind::Secret, Api::<Secret>::all(client.clone()), secrets(), |found| secret::take(&found));
     start.mesh_config(config_map);
     let known = namespaces.clone();
     start.watch(Kind::Namespace, Api::<Namespace>::all(client.clone()), listing(), move |namespace| {
@@ -86,6 +92,11 @@ pub fn kubernetes(
 
 fn listing() -> watcher::Config {
     watcher::Config::default().page_size(PAGE).any_semantic()
+}
+
+/// Secrets, but for the kinds that are numerous and never hold anything for TLS.
+fn secrets() -> watcher::Config {
+    listing().fields("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token")
 }
 
 struct Start<'a> {

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ConfigMap;
 use lateen_api::Report;
 use lateen_api::mesh_config::providers::ExtensionProvider;
-use lateen_api::mesh_config::{DefaultProviders, MeshConfig};
+use lateen_api::mesh_config::proxy::Topology;
+use lateen_api::mesh_config::{DefaultProviders, MeshConfig, ProxyPathNormalization};
 use lateen_api::object::join;
 use lateen_api::wire::field::Field;
 use lateen_mesh::{Observed, Resource, Settings, Visibility};
@@ -90,6 +91,7 @@ fn read(text: &str, domain: &str) -> Result<Settings, String> {
         }
     }
     providers(&mut settings, &mut fields, &mut report);
+    security(&mut settings, &mut fields, &mut report);
     if report.errors.is_empty() { Ok(settings) } else { Err(join(&report.errors)) }
 }
 
@@ -105,6 +107,26 @@ fn providers(settings: &mut Settings, fields: &mut Map<String, Value>, report: &
     settings.default_logging = names(defaults.access_logging);
     settings.default_metrics = names(defaults.metrics);
     settings.observed = Observed::of_mesh(settings);
+}
+
+/// What concerns identities, TLS and policies.
+fn security(settings: &mut Settings, fields: &mut Map<String, Value>, report: &mut Report) {
+    let text = |name: String| Arc::<str>::from(name);
+    if let Some(domain) = take_field::<String>(fields, "trustDomain", report).filter(|d| !d.is_empty()) {
+        settings.trust_domain = domain.into();
+    }
+    let aliases: Option<Vec<String>> = take_field(fields, "trustDomainAliases", report);
+    settings.trust_domain_aliases = aliases.unwrap_or_default().into_iter().map(text).collect();
+    settings.auto_mtls = take_field(fields, "enableAutoMtls", report).unwrap_or(true);
+    settings.mesh_tls = take_field(fields, "meshMTLS", report).unwrap_or_default();
+    settings.tls_defaults = take_field(fields, "tlsDefaults", report).unwrap_or_default();
+    let paths: Option<ProxyPathNormalization> = take_field(fields, "pathNormalization", report);
+    settings.path_normalization = paths.unwrap_or_default().normalization;
+    let topology = fields.get("defaultConfig").and_then(|config| config.get("gatewayTopology")).cloned();
+    let topology = topology.and_then(|topology| {
+        report.field("defaultConfig", |r| r.field("gatewayTopology", |r| Topology::decode(topology, r)))
+    });
+    settings.gateway_topology = topology.unwrap_or_default();
 }
 
 fn take_field<T: Field>(fields: &mut Map<String, Value>, name: &str, report: &mut Report) -> Option<T> {

@@ -4,6 +4,7 @@ mod injection;
 mod kubernetes;
 mod mesh_config;
 mod observed;
+mod secret;
 mod watch;
 
 pub use injection::Injection;
@@ -42,6 +43,12 @@ pub fn kind_of(resource: &Resource) -> Kind {
         Resource::Telemetry(_) => Kind::Telemetry,
         Resource::EnvoyFilter(_) => Kind::EnvoyFilter,
         Resource::ProxyConfig(_) => Kind::ProxyConfig,
+        Resource::PeerAuthentication(_) => Kind::PeerAuthentication,
+        Resource::RequestAuthentication(_) => Kind::RequestAuthentication,
+        Resource::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+        Resource::Policy(_) => Kind::Policy,
+        Resource::MeshPolicy(_) => Kind::MeshPolicy,
+        Resource::Credential(_) => Kind::Secret,
         Resource::Settings(_) => Kind::MeshConfig,
     }
 }

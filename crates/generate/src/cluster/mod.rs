@@ -2,11 +2,10 @@
 
 pub(crate) mod inbound;
 pub(crate) mod policy;
-mod tls;
 
 use lateen_api::networking::destination_rule::Subset;
 use lateen_api::networking::traffic_policy::H2UpgradePolicy;
-use lateen_mesh::{DestinationRule, Endpoint, Port, Protocol, Resolution, Service, Settings};
+use lateen_mesh::{DestinationRule, Endpoint, Endpoints, Port, Protocol, Resolution, Service, Settings};
 use lateen_xds::pb::envoy::config::cluster::v3 as pb;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy,
@@ -20,18 +19,28 @@ use prost::Message;
 
 use crate::proto::{ads, any, duration, u32_value};
 use crate::proxy::ProxyKind;
+use crate::tls::client;
 use crate::{names, ordered};
 use policy::Policy;
 
 /// The extension under which a cluster's HTTP options stand.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
+/// Who calls a service, and what the service's endpoints tell about themselves.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub kind: ProxyKind,
+    /// Whether it has a certificate of the mesh.
+    pub certified: bool,
+    pub endpoints: &'a Endpoints,
+}
+
 /// All clusters of a service. Those resolved by DNS carry the endpoints that the ServiceEntry lists.
 pub(crate) fn of_service(
     service: &Service,
     rule: Option<&DestinationRule>,
     settings: &Settings,
-    kind: ProxyKind,
+    caller: Caller<'_>,
 ) -> Vec<Encoded> {
     let mut clusters = Vec::new();
     for port in &service.ports {
@@ -39,7 +48,7 @@ pub(crate) fn of_service(
         let subsets = rule_spec.iter().flat_map(|r| r.subsets.iter()).map(Some);
         for subset in std::iter::once(None).chain(subsets) {
             let policy = Policy::of(rule_spec, subset, port.number);
-            let cluster = outbound(service, port, subset, &policy, settings, kind);
+            let cluster = outbound(service, port, subset, &policy, settings, caller);
             clusters.push(finish(&cluster, Some(metadata(service, port, subset, rule))));
         }
     }
@@ -94,7 +103,7 @@ fn outbound(
     subset: Option<&Subset>,
     policy: &Policy<'_>,
     settings: &Settings,
-    kind: ProxyKind,
+    caller: Caller<'_>,
 ) -> pb::Cluster {
     let name = names::outbound(port.number, subset.map_or("", |s| &s.name), &service.id.host);
     let mut cluster = pb::Cluster {
@@ -105,7 +114,7 @@ fn outbound(
         ..pb::Cluster::default()
     };
     policy::load_balancing(&mut cluster, policy.load_balancer);
-    discovery(&mut cluster, service, port, subset, settings, kind);
+    discovery(&mut cluster, service, port, subset, settings, caller.kind);
     policy::connections(&mut cluster, policy.connection_pool);
     policy::outliers(&mut cluster, policy.outlier_detection);
     policy::locality_shares(&mut cluster, policy.load_balancer, &settings.locality);
@@ -119,7 +128,21 @@ fn outbound(
     };
     let streams = upgrade.and_then(|h| u32::try_from(h.max_concurrent_streams).ok()).filter(|n| *n > 0);
     http_options(&mut cluster, http2, streams, policy::http_options(policy.connection_pool));
-    cluster.transport_socket = tls::client(policy.tls, http2 == Upstream::Http2, &service.id.host);
+    let upstream = client::Upstream {
+        service,
+        port: port.number,
+        subset: subset.map_or("", |s| &s.name),
+        http: match http2 {
+            Upstream::Http2 => client::Http::Two,
+            Upstream::Http1 if port.protocol.is_http() => client::Http::One,
+            Upstream::Http1 | Upstream::AsClient => client::Http::No,
+        },
+        accounts: &caller.endpoints.accounts,
+        all_mtls: caller.endpoints.all_mtls(port.number),
+        certified: caller.certified,
+        settings,
+    };
+    client::secure(&mut cluster, policy.tls, &upstream);
     cluster
 }
 
@@ -164,7 +187,7 @@ fn discovery(
             let only_first = discovery == DiscoveryType::LogicalDns;
             let limit = if only_first { 1 } else { usize::MAX };
             let chosen: Vec<&Endpoint> = endpoints.into_iter().take(limit).collect();
-            cluster.load_assignment = Some(crate::endpoints::assignment(&cluster.name, &chosen));
+            cluster.load_assignment = Some(crate::endpoints::assignment(&cluster.name, &chosen).embedded());
         }
     }
 }
@@ -240,7 +263,7 @@ pub(crate) fn fixed(settings: &Settings) -> Vec<Encoded> {
         name: names::BLACK_HOLE.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32)),
         connect_timeout: Some(duration(settings.connect_timeout)),
-        load_assignment: Some(crate::endpoints::assignment(names::BLACK_HOLE, &[])),
+        load_assignment: Some(crate::endpoints::assignment(names::BLACK_HOLE, &[]).embedded()),
         ..pb::Cluster::default()
     };
     vec![finish(&passthrough, None), finish(&black_hole, None)]

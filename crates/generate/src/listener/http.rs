@@ -1,5 +1,7 @@
 //! The HTTP connection manager, as Istio sets it up.
 
+use lateen_api::mesh_config::PathNormalization;
+use lateen_api::mesh_config::proxy::ForwardClientCertDetails as Wanted;
 use lateen_mesh::Settings;
 use lateen_xds::pb::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions};
 use lateen_xds::pb::envoy::config::listener::v3::{Filter, filter};
@@ -50,6 +52,7 @@ pub(crate) fn manager(
     routes: Routes,
     settings: &Settings,
     flavour: Flavour,
+    guards: &[HttpFilter],
 ) -> Filter {
     let routes = match routes {
         Routes::Named(name) => {
@@ -61,14 +64,12 @@ pub(crate) fn manager(
         stat_prefix: stat_prefix.to_owned(),
         server_name: "istio-envoy".to_owned(),
         route_specifier: Some(routes),
-        http_filters: http_filters(settings, flavour),
+        http_filters: http_filters(settings, flavour, guards),
         access_log: access_log::of(settings, flavour),
         use_remote_address: boolean(side == Side::Gateway),
         generate_request_id: boolean(true),
         stream_idle_timeout: seconds(0),
         delayed_close_timeout: seconds(1),
-        normalize_path: boolean(true),
-        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged as i32,
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
         request_id_extension: Some(RequestIdExtension {
             typed_config: any(&UuidRequestIdConfig {
@@ -78,6 +79,7 @@ pub(crate) fn manager(
         }),
         ..HttpConnectionManager::default()
     };
+    normalize_paths(&mut manager, settings);
     match side {
         Side::Inbound => {
             manager.forward_client_cert_details = ForwardClientCertDetails::AppendForward as i32;
@@ -90,7 +92,8 @@ pub(crate) fn manager(
         }
         Side::Outbound => {}
         Side::Gateway => {
-            manager.forward_client_cert_details = ForwardClientCertDetails::SanitizeSet as i32;
+            manager.forward_client_cert_details = forwarded(settings) as i32;
+            manager.xff_num_trusted_hops = settings.gateway_topology.num_trusted_proxies;
             manager.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
                 subject: boolean(true),
                 cert: true,
@@ -107,8 +110,33 @@ pub(crate) fn manager(
     network_filter("envoy.filters.network.http_connection_manager", any(&manager))
 }
 
+/// Paths are brought into one form before policies and routes see them, as far as MeshConfig says.
+///
+/// Source: Istio, MeshConfig `pathNormalization`; by default RFC 3986's normalisation alone.
+fn normalize_paths(manager: &mut HttpConnectionManager, settings: &Settings) {
+    let wanted = settings.path_normalization;
+    manager.normalize_path = boolean(wanted != PathNormalization::None);
+    manager.merge_slashes =
+        matches!(wanted, PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes);
+    manager.path_with_escaped_slashes_action = match wanted {
+        PathNormalization::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
+        _ => PathWithEscapedSlashesAction::KeepUnchanged,
+    } as i32;
+}
+
+/// What a gateway does with `x-forwarded-client-cert`: by default only what it knows itself counts.
+fn forwarded(settings: &Settings) -> ForwardClientCertDetails {
+    match settings.gateway_topology.forward_client_cert_details {
+        Wanted::Undefined | Wanted::SanitizeSet => ForwardClientCertDetails::SanitizeSet,
+        Wanted::Sanitize => ForwardClientCertDetails::Sanitize,
+        Wanted::ForwardOnly => ForwardClientCertDetails::ForwardOnly,
+        Wanted::AppendForward => ForwardClientCertDetails::AppendForward,
+        Wanted::AlwaysForwardOnly => ForwardClientCertDetails::AlwaysForwardOnly,
+    }
+}
+
 /// The HTTP filters in the order in which requests pass them.
-fn http_filters(settings: &Settings, flavour: Flavour) -> Vec<HttpFilter> {
+fn http_filters(settings: &Settings, flavour: Flavour, guards: &[HttpFilter]) -> Vec<HttpFilter> {
     let http = |name: &str, config: Any| HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(config)),
@@ -118,6 +146,7 @@ fn http_filters(settings: &Settings, flavour: Flavour) -> Vec<HttpFilter> {
     if flavour == Flavour::Lateen {
         list.push(http("istio.metadata_exchange", empty_any("io.istio.http.peer_metadata.Config")));
     }
+    list.extend_from_slice(guards);
     list.push(http(filters::FAULT, lateen_xds::any(&HttpFault::default())));
     list.push(http(filters::CORS, lateen_xds::any(&Cors {})));
     if let Some(config) = stats::config(settings).filter(|_| flavour == Flavour::Lateen) {

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use lateen_mesh::{Inbound, Protocol, Settings};
+use lateen_mesh::{Inbound, Mesh, Mtls, Protocol, ServedBy, Settings};
 use lateen_xds::pb::envoy::config::core::v3::TrafficDirection;
-use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
+use lateen_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use lateen_xds::pb::envoy::config::route::v3::route::Action;
 use lateen_xds::pb::envoy::config::route::v3::{Decorator, Route, RouteConfiguration, VirtualHost};
 use lateen_xds::{Encoded, TypeUrl};
 
 use super::http::{self, Routes, Side};
-use super::{inspect, patient, tcp};
+use super::variant::{Variant, variants};
+use super::{inspect, patient_inbound, tcp};
 use crate::names;
 use crate::proto::{address, boolean, u32_value};
-use crate::proxy::{Flavour, Interception};
+use crate::proxy::{Flavour, Interception, Proxy};
 use crate::route::{action, host};
+use crate::security::{self, Guards};
+use crate::tls;
 
 /// The port to which inbound connections are redirected.
 const PORT: u16 = 15006;
@@ -34,34 +37,82 @@ pub(crate) fn by_port(inbound: &[Inbound]) -> ByPort<'_> {
     ports.into_iter().collect()
 }
 
+/// A sidecar whose inbound listener is made.
+pub(crate) struct Receiver<'a> {
+    pub mesh: &'a Mesh,
+    pub proxy: &'a Proxy,
+}
+
+impl Receiver<'_> {
+    /// How a port is to be spoken to. A proxy without certificate offers no encryption, but it still refuses plain
+    /// connections where they must not be.
+    fn mode(&self, port: u16, served: &[&Inbound]) -> Mtls {
+        let served: Vec<ServedBy<'_>> = served.iter().map(|i| (&*i.service, &i.port)).collect();
+        let policy = self.mesh.policies.peer(&self.proxy.namespace, &self.proxy.labels, port, &served);
+        match policy.mode {
+            Mtls::Permissive if !self.proxy.authenticated => Mtls::Disable,
+            mode => mode,
+        }
+    }
+
+    /// What guards a port.
+    fn guards(&self, served: &[&Inbound]) -> Guards {
+        let served: Vec<ServedBy<'_>> = served.iter().map(|i| (&*i.service, &i.port)).collect();
+        let Proxy { namespace, labels, .. } = self.proxy;
+        security::guards(self.mesh, namespace, labels, &served, false)
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.mesh.settings
+    }
+}
+
 /// The listener of a sidecar whose application serves these ports.
-pub(crate) fn listener(
-    ports: &ByPort<'_>,
-    settings: &Settings,
-    flavour: Flavour,
-    interception: Interception,
-) -> Encoded {
-    let mut chains =
-        vec![looped(settings, flavour), unknown_http(settings, flavour), unknown(settings, flavour)];
+/// Clusters that only its policies need come with it.
+pub(crate) fn listener(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Encoded, Vec<Encoded>) {
+    let settings = receiver.settings();
+    let mut chains = vec![looped(settings, receiver.proxy.flavour)];
+    let elsewhere = receiver.guards(&[]);
+    let named = receiver.mesh.policies.named_ports(&receiver.proxy.namespace, &receiver.proxy.labels);
+    for port in named.into_iter().filter(|port| ports.iter().all(|(served, _)| served != port)) {
+        chains.extend(undeclared(Some(port), receiver, &elsewhere));
+    }
+    chains.extend(undeclared(None, receiver, &elsewhere));
+    let mut clusters = elsewhere.clusters;
+    let mut plain = Vec::new();
     for (port, served) in ports {
-        chains.extend(of_port(*port, served, settings, flavour));
+        let mode = receiver.mode(*port, served);
+        if mode == Mtls::Disable {
+            plain.push(*port);
+        }
+        let guards = receiver.guards(served);
+        chains.extend(of_port(*port, served, mode, receiver, &guards));
+        clusters.extend(guards.clusters);
     }
     let protocol = |(_, served): &(u16, Vec<&Inbound>)| served.first().map(|i| i.port.protocol);
     let declared: Vec<u16> =
         ports.iter().filter(|p| protocol(p) != Some(Protocol::Auto)).map(|(port, _)| *port).collect();
-    let all: Vec<u16> = ports.iter().map(|(port, _)| *port).collect();
     let mut listener = Listener {
         name: "virtualInbound".to_owned(),
         address: address("0.0.0.0", u32::from(PORT)),
         filter_chains: chains,
-        listener_filters: vec![inspect::original_destination(), inspect::tls(&all), inspect::http(&declared)],
+        listener_filters: vec![
+            inspect::original_destination(),
+            inspect::tls(&plain),
+            inspect::http(&declared),
+        ],
         use_original_dst: boolean(false),
-        transparent: (interception == Interception::Tproxy).then(|| boolean(true)).flatten(),
+        transparent: (receiver.proxy.interception == Interception::Tproxy).then(|| boolean(true)).flatten(),
         traffic_direction: TrafficDirection::Inbound as i32,
         ..Listener::default()
     };
-    patient(&mut listener, settings);
-    Encoded::new(TypeUrl::Listener, "virtualInbound", &listener)
+    patient_inbound(&mut listener, settings);
+    (Encoded::new(TypeUrl::Listener, "virtualInbound", &listener), clusters)
+}
+
+/// The filters that forward what is no HTTP, behind what guards it.
+fn guarded(guards: &Guards, cluster: &str, settings: &Settings, flavour: Flavour) -> Vec<Filter> {
+    guards.tcp.iter().cloned().chain(tcp::to_cluster(cluster, settings, flavour)).collect()
 }
 
 fn chain(name: &str, matched: FilterChainMatch) -> FilterChain {
@@ -78,48 +129,57 @@ fn looped(settings: &Settings, flavour: Flavour) -> FilterChain {
     }
 }
 
-/// HTTP to a port that no service has.
-fn unknown_http(settings: &Settings, flavour: Flavour) -> FilterChain {
+/// The chains of ports that no service has: of one that a policy names, or of all the others.
+fn undeclared(port: Option<u16>, receiver: &Receiver<'_>, guards: &Guards) -> Vec<FilterChain> {
+    let (settings, flavour) = (receiver.settings(), receiver.proxy.flavour);
     let cluster = names::INBOUND_PASSTHROUGH;
-    let routes = routes(cluster, "inbound|http|0", cluster, None);
-    let manager = http::manager(Side::Inbound, cluster, routes, settings, flavour);
-    FilterChain { filters: vec![manager], ..chain("virtualInbound-catchall-http", inspect::plain_http()) }
+    let mode = receiver.mode(port.unwrap_or(0), &[]);
+    let one = |variant: Variant| {
+        let filters = match variant.http {
+            true => {
+                let routes = routes(cluster, "inbound|http|0", cluster, None);
+                vec![http::manager(Side::Inbound, cluster, routes, settings, flavour, &guards.http)]
+            }
+            false => guarded(guards, cluster, settings, flavour),
+        };
+        let name = if variant.http { "virtualInbound-catchall-http" } else { "virtualInbound" };
+        let destination_port = port.and_then(|port| u32_value(u32::from(port)));
+        FilterChain {
+            filters,
+            transport_socket: variant.tls.then(|| tls::server::mutual(variant.http, settings)),
+            ..chain(name, FilterChainMatch { destination_port, ..variant.matched })
+        }
+    };
+    variants(Protocol::Auto, mode).into_iter().map(one).collect()
 }
 
-/// Anything else to a port that no service has.
-fn unknown(settings: &Settings, flavour: Flavour) -> FilterChain {
-    FilterChain {
-        filters: tcp::to_cluster(names::INBOUND_PASSTHROUGH, settings, flavour),
-        name: "virtualInbound".to_owned(),
-        ..FilterChain::default()
-    }
-}
-
-/// The chains of one port: HTTP, TCP, or both where the protocol is not declared.
-fn of_port(port: u16, served: &[&Inbound], settings: &Settings, flavour: Flavour) -> Vec<FilterChain> {
+/// The chains of one port: HTTP, TCP, or both where the protocol is not declared; plain, encrypted, or both.
+fn of_port(
+    port: u16,
+    served: &[&Inbound],
+    mode: Mtls,
+    receiver: &Receiver<'_>,
+    guards: &Guards,
+) -> Vec<FilterChain> {
     let Some(first) = served.first() else { return Vec::new() };
+    let (settings, flavour) = (receiver.settings(), receiver.proxy.flavour);
     let name = format!("0.0.0.0_{port}");
     let cluster = names::inbound(port);
-    let destination_port = u32_value(u32::from(port));
-    let of_http = |matched: FilterChainMatch| {
+    let manager = || {
         let operation = format!("{}:{}/*", first.service.id.host, first.port.number);
         let routes =
             routes(&cluster, &format!("inbound|http|{}", first.port.number), &cluster, Some(operation));
-        let manager = http::manager(Side::Inbound, &format!("inbound_{name}"), routes, settings, flavour);
-        FilterChain {
-            filters: vec![manager],
-            ..chain(&name, FilterChainMatch { destination_port, ..matched })
-        }
+        http::manager(Side::Inbound, &format!("inbound_{name}"), routes, settings, flavour, &guards.http)
     };
-    let of_tcp = || FilterChain {
-        filters: tcp::to_cluster(&cluster, settings, flavour),
-        ..chain(&name, FilterChainMatch { destination_port, ..FilterChainMatch::default() })
+    let one = |variant: Variant| FilterChain {
+        filters: match variant.http {
+            true => vec![manager()],
+            false => guarded(guards, &cluster, settings, flavour),
+        },
+        transport_socket: variant.tls.then(|| tls::server::mutual(variant.http, settings)),
+        ..chain(&name, FilterChainMatch { destination_port: u32_value(u32::from(port)), ..variant.matched })
     };
-    match first.port.protocol {
-        protocol if protocol.is_http() => vec![of_http(FilterChainMatch::default())],
-        Protocol::Auto => vec![of_http(inspect::plain_http()), of_tcp()],
-        _ => vec![of_tcp()],
-    }
+    variants(first.port.protocol, mode).into_iter().map(one).collect()
 }
 
 /// Routes that lead everything to the application.

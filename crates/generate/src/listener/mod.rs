@@ -1,6 +1,7 @@
 //! LDS: the listeners of sidecars and gateways.
 
 mod access_log;
+pub(crate) mod auto_passthrough;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod inbound;
@@ -10,6 +11,7 @@ pub(crate) mod outbound;
 mod stats;
 mod tcp;
 mod tcp_rules;
+mod variant;
 pub(crate) mod virtual_outbound;
 
 use lateen_xds::pb::envoy::config::core::v3::TrafficDirection;
@@ -27,6 +29,18 @@ fn unbound(name: &str, ip: &str, port: u16, chains: Vec<FilterChain>) -> Listene
         traffic_direction: TrafficDirection::Outbound as i32,
         bind_to_port: boolean(false),
         ..Listener::default()
+    }
+}
+
+/// How long inbound connections may take to show their first bytes, unless MeshConfig says otherwise: servers of some
+/// protocols speak first. Source: Istio, `PILOT_INBOUND_PROTOCOL_DETECTION_TIMEOUT`.
+const INBOUND_DETECTION_SECONDS: i64 = 1;
+
+/// Waits for the first bytes of inbound connections for a while, and goes on without them.
+fn patient_inbound(listener: &mut Listener, settings: &lateen_mesh::Settings) {
+    patient(listener, settings);
+    if settings.detection_timeout == lateen_api::Duration::ZERO {
+        listener.listener_filters_timeout = seconds(INBOUND_DETECTION_SECONDS);
     }
 }
 

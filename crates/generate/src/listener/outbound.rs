@@ -193,8 +193,14 @@ fn build(
     if port.protocol == Protocol::Auto {
         let route = Routes::Named(format!("{}:{}", service.id.host, port.number));
         let settings = &view.mesh.settings;
-        let manager =
-            http::manager(Side::Outbound, &format!("outbound_{name}"), route, settings, view.key.flavour);
+        let manager = http::manager(
+            Side::Outbound,
+            &format!("outbound_{name}"),
+            route,
+            settings,
+            view.key.flavour,
+            &[],
+        );
         all.push(FilterChain {
             filter_chain_match: Some(inspect::plain_http()),
             filters: vec![manager],
@@ -226,8 +232,14 @@ fn shared_listener(view: &View<'_>, port: u16, shared: Shared) -> Encoded {
     if let Some(route) = &shared.route {
         let settings = &view.mesh.settings;
         let routes = Routes::Named(route.clone());
-        let manager =
-            http::manager(Side::Outbound, &format!("outbound_{name}"), routes, settings, view.key.flavour);
+        let manager = http::manager(
+            Side::Outbound,
+            &format!("outbound_{name}"),
+            routes,
+            settings,
+            view.key.flavour,
+            &[],
+        );
         chains.push(FilterChain {
             filter_chain_match: Some(inspect::plain_http()),
             filters: vec![manager],

@@ -82,6 +82,16 @@ fn virtual_hosts(view: &View<'_>, servers: &[&GatewayServer]) -> Vec<VirtualHost
     hosts.into_values().map(catch_alls_last).collect()
 }
 
+/// Whether any rule of these gateways asks for what a token says.
+pub(crate) fn asks_for_claims(view: &View<'_>) -> bool {
+    let gateways = view.mesh.gateways.of_workload(&view.key.labels);
+    let rules = gateways.flat_map(|g| view.mesh.virtual_services.of_gateway(&g.id));
+    let matches = rules.flat_map(|vs| &vs.spec.http).flat_map(|rule| &rule.r#match);
+    matches
+        .flat_map(|m| m.headers.keys().chain(m.without_headers.keys()))
+        .any(|name| matching::is_claim(name))
+}
+
 /// The VirtualServices that name a server's Gateway and are visible to the gateway's namespace.
 pub(crate) fn rules<'a>(
     view: &'a View<'_>,

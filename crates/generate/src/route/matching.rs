@@ -9,7 +9,7 @@ use lateen_xds::pb::envoy::config::route::v3::query_parameter_matcher::QueryPara
 use lateen_xds::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use lateen_xds::pb::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher, RouteMatch};
 use lateen_xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use lateen_xds::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
+use lateen_xds::pb::envoy::r#type::matcher::v3::{MetadataMatcher, RegexMatcher, StringMatcher};
 
 use crate::proto::boolean;
 
@@ -21,8 +21,12 @@ pub(crate) fn route(wanted: Option<&HttpMatchRequest>) -> RouteMatch {
             ..Default::default()
         };
     };
-    let mut headers: Vec<HeaderMatcher> = wanted.headers.iter().map(|(n, m)| header(n, m, false)).collect();
-    headers.extend(wanted.without_headers.iter().map(|(n, m)| header(n, m, true)));
+    let (with, without) = (&wanted.headers, &wanted.without_headers);
+    let mut headers: Vec<HeaderMatcher> =
+        with.iter().filter(|(n, _)| !is_claim(n)).map(|(n, m)| header(n, m, false)).collect();
+    headers.extend(without.iter().filter(|(n, _)| !is_claim(n)).map(|(n, m)| header(n, m, true)));
+    let claims = with.iter().map(|(n, m)| (n, m, false)).chain(without.iter().map(|(n, m)| (n, m, true)));
+    let claims = claims.filter(|(n, ..)| is_claim(n)).map(|(n, m, inverted)| claim(n, m, inverted));
     for (name, value) in
         [(":method", &wanted.method), (":authority", &wanted.authority), (":scheme", &wanted.scheme)]
     {
@@ -33,6 +37,7 @@ pub(crate) fn route(wanted: Option<&HttpMatchRequest>) -> RouteMatch {
         case_sensitive: wanted.ignore_uri_case.then(|| boolean(false)).flatten().or(boolean(true)),
         headers,
         query_parameters: query(&wanted.query_params),
+        dynamic_metadata: claims.collect(),
         ..RouteMatch::default()
     }
 }
@@ -98,6 +103,26 @@ fn string(pattern: MatchPattern) -> StringMatcher {
     StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() }
 }
 
+/// What stands before the names of claims where headers are named. Source: Istio, "JWT claim based routing".
+const CLAIM: &str = "@request.auth.claims";
+
+/// Whether a header's name stands for a claim of a token.
+pub(crate) fn is_claim(name: &str) -> bool {
+    name.starts_with(CLAIM)
+}
+
+/// A claim: `@request.auth.claims.group`, or `@request.auth.claims[outer][inner]`.
+fn claim(name: &str, wanted: &StringMatch, inverted: bool) -> MetadataMatcher {
+    let rest = name.strip_prefix(CLAIM).unwrap_or(name);
+    let path: Vec<&str> = match rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.split("][").collect(),
+        None => rest.trim_start_matches('.').split('.').collect(),
+    };
+    let present = || string(MatchPattern::SafeRegex(regex(".+")));
+    let matcher = crate::security::claims(&path, text(wanted).unwrap_or_else(present));
+    MetadataMatcher { invert: inverted, ..matcher }
+}
+
 /// An RE2 pattern.
 pub(crate) fn regex(regex: &str) -> RegexMatcher {
     RegexMatcher { regex: regex.to_owned(), ..RegexMatcher::default() }
@@ -110,7 +135,10 @@ pub(crate) fn is_catch_all(wanted: &RouteMatch) -> bool {
         Some(PathSpecifier::SafeRegex(matcher)) => matcher.regex == "*" || matcher.regex == ".*",
         _ => false,
     };
-    everything && wanted.headers.is_empty() && wanted.query_parameters.is_empty()
+    everything
+        && wanted.headers.is_empty()
+        && wanted.query_parameters.is_empty()
+        && wanted.dynamic_metadata.is_empty()
 }
 
 #[cfg(test)]

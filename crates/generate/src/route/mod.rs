@@ -6,7 +6,7 @@ pub(crate) mod filters;
 pub(crate) mod gateway;
 mod hash;
 pub(crate) mod host;
-mod matching;
+pub(crate) mod matching;
 pub(crate) mod rule;
 pub(crate) mod sidecar;
 

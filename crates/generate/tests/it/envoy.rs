@@ -5,15 +5,21 @@ use std::process::Command;
 
 use lateen_xds::TypeUrl;
 use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
-use lateen_xds::pb::envoy::config::bootstrap::v3::bootstrap::StaticResources;
+use lateen_xds::pb::envoy::config::bootstrap::v3::bootstrap::{DynamicResources, StaticResources};
 use lateen_xds::pb::envoy::config::cluster::v3::Cluster;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
-use lateen_xds::pb::envoy::config::core::v3::Node;
+use lateen_xds::pb::envoy::config::core::v3::api_config_source::ApiType;
+use lateen_xds::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use lateen_xds::pb::envoy::config::core::v3::{ApiConfigSource, ApiVersion, GrpcService, Node};
 use lateen_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, Listener, filter::ConfigType};
 use lateen_xds::pb::envoy::config::route::v3::RouteConfiguration;
 use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use lateen_xds::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use lateen_xds::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
+    ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
+};
 use prost::{Message, Name};
 
 use crate::bookinfo::{bookinfo, productpage};
@@ -39,10 +45,11 @@ fn envoy() -> Option<PathBuf> {
 fn bootstrap(seen: &Read) -> Bootstrap {
     let cluster = |body: &[u8]| {
         let mut cluster = Cluster::decode(body).expect("well formed");
-        if cluster.eds_cluster_config.take().is_some() {
+        if let Some(eds) = cluster.eds_cluster_config.take() {
             let fixed = DiscoveryType::Static as i32;
             cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(fixed));
-            let found = seen.0.get(TypeUrl::Endpoints, &cluster.name).expect("endpoints of an EDS cluster");
+            let found =
+                seen.0.get(TypeUrl::Endpoints, &eds.service_name).expect("endpoints of an EDS cluster");
             cluster.load_assignment = ClusterLoadAssignment::decode(found.body.clone()).ok();
         }
         cluster
@@ -59,11 +66,51 @@ fn bootstrap(seen: &Read) -> Bootstrap {
     Bootstrap {
         node: Some(Node { id: "test".into(), cluster: "test".into(), ..Node::default() }),
         static_resources: Some(StaticResources {
-            clusters: seen.0.iter(TypeUrl::Cluster).map(|r| cluster(&r.body)).collect(),
+            clusters: seen
+                .0
+                .iter(TypeUrl::Cluster)
+                .map(|r| cluster(&r.body))
+                .chain(["sds-grpc", "xds-grpc"].map(of_agent))
+                .collect(),
             listeners: seen.0.iter(TypeUrl::Listener).map(|r| listener(&r.body)).collect(),
             ..StaticResources::default()
         }),
+        dynamic_resources: Some(DynamicResources {
+            ads_config: Some(ApiConfigSource {
+                api_type: ApiType::Grpc as i32,
+                transport_api_version: ApiVersion::V3 as i32,
+                grpc_services: vec![GrpcService {
+                    target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+                        cluster_name: "xds-grpc".into(),
+                        ..EnvoyGrpc::default()
+                    })),
+                    ..GrpcService::default()
+                }],
+                ..ApiConfigSource::default()
+            }),
+            ..DynamicResources::default()
+        }),
         ..Bootstrap::default()
+    }
+}
+
+/// A cluster of the agent's, as every bootstrap has it.
+fn of_agent(name: &str) -> Cluster {
+    let options = HttpProtocolOptions {
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(Default::default())),
+        })),
+        ..HttpProtocolOptions::default()
+    };
+    Cluster {
+        name: name.into(),
+        load_assignment: Some(ClusterLoadAssignment { cluster_name: name.into(), ..Default::default() }),
+        typed_extension_protocol_options: [(
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
+            lateen_xds::any(&options),
+        )]
+        .into(),
+        ..Cluster::default()
     }
 }
 
@@ -119,4 +166,17 @@ fn envoy_accepts_every_feature_that_is_generated() {
     cluster.apply(MANIFEST);
     accepts("features-sidecar", &cluster.resources(&sidecar("client-0", &[("app", "client")], "envoy")));
     accepts("features-gateway", &cluster.resources(&ingress("envoy")));
+}
+
+#[test]
+fn envoy_accepts_policies_and_tls() {
+    let mut cluster = crate::security::guarded();
+    for (app, name) in [("web", "strict"), ("db", "permissive")] {
+        accepts(
+            name,
+            &cluster.resources(&crate::transport::trusted(sidecar("x-0", &[("app", app)], "envoy"))),
+        );
+    }
+    let mut cluster = crate::transport::gateways();
+    accepts("gateway-tls", &cluster.resources(&crate::transport::trusted(ingress("envoy"))));
 }

@@ -63,7 +63,7 @@ impl Cluster0 {
         self.slices();
     }
 
-    fn apply_one(&mut self, document: Value) {
+    fn apply_one(&mut self, mut document: Value) {
         let kind = document["kind"].as_str().expect("kind").to_owned();
         match kind.as_str() {
             "Service" => self.service(document),
@@ -77,6 +77,14 @@ impl Cluster0 {
             "Telemetry" => self.put::<lateen_api::Telemetry>(document),
             "EnvoyFilter" => self.put::<lateen_api::EnvoyFilter>(document),
             "Node" => self.put::<k8s_openapi::api::core::v1::Node>(document),
+            "PeerAuthentication" => self.put::<lateen_api::PeerAuthentication>(document),
+            "RequestAuthentication" => self.put::<lateen_api::RequestAuthentication>(document),
+            "AuthorizationPolicy" => self.put::<lateen_api::AuthorizationPolicy>(document),
+            "Policy" => self.put::<lateen_api::Policy>(document),
+            "MeshPolicy" => {
+                document["metadata"]["namespace"] = Value::Null;
+                self.put::<lateen_api::MeshPolicy>(document);
+            }
             _ => {}
         }
     }

@@ -8,4 +8,6 @@ mod incremental;
 mod kit;
 mod localities;
 mod patches;
+mod security;
 mod telemetry;
+mod transport;

@@ -43,6 +43,7 @@ pub(crate) fn service(service: &core::Service, domain: &str) -> Service {
         headless,
         external_name,
         listed: Vec::new(),
+        subject_alt_names: Vec::new(),
         meta,
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn services(meta: &Meta, spec: &ServiceEntrySpec) -> Vec<Service> {
             Resolution::Dns | Resolution::DnsRoundRobin if listed.is_empty() => vec![itself(host)],
             _ => listed.clone(),
         },
+        subject_alt_names: spec.subject_alt_names.clone(),
     };
     spec.hosts.iter().map(one).collect()
 }
@@ -69,6 +70,7 @@ fn listed_endpoint(meta: &Meta, entry: &WorkloadEntrySpec) -> ListedEndpoint {
             labels: workload.labels.clone(),
             locality: Arc::new(Locality::parse(&entry.locality)),
             weight: workload.weight,
+            mtls: workload.takes_mtls(),
             workload: None,
         },
         ports: workload.ports,
@@ -84,6 +86,7 @@ fn itself(host: &str) -> ListedEndpoint {
         locality: Arc::default(),
         weight: 1,
         workload: None,
+        mtls: false,
     };
     ListedEndpoint { endpoint, ports: Vec::new() }
 }

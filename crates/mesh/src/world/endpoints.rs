@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::World;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::service::{Origin, TargetPort};
-use crate::{Change, ConfigKey, Kind, Locality, Mesh, Port, Service, ServiceId, Workload, labels};
+use crate::{
+    Change, ConfigKey, Kind, Locality, Mesh, Mtls, Policies, Port, Service, ServiceId, Workload, labels,
+};
 
 impl World {
     pub(super) fn put_pod(&mut self, pod: Workload) -> Change {
@@ -111,7 +113,12 @@ impl World {
         }
         let mut changed: Vec<(ServiceId, Option<Arc<Endpoints>>)> = Vec::new();
         for id in &stale {
-            let new = by_id.get(id).map(|service| self.endpoints_of(service));
+            let mut new = by_id.get(id).map(|service| self.endpoints_of(service, &mesh.policies));
+            if let (Some(new), Some(old)) = (&mut new, mesh.endpoints.get(id))
+                && (new.accounts.is_empty() || new.accounts == old.accounts)
+            {
+                new.accounts = old.accounts.clone();
+            }
             if mesh.endpoints.get(id).map(|old| &**old) != new.as_ref() {
                 changed.push((id.clone(), new.map(Arc::new)));
             }
@@ -144,13 +151,27 @@ impl World {
         })
     }
 
-    fn endpoints_of(&self, service: &Service) -> Endpoints {
-        let of_port = |port: &Port| match service.origin {
-            Origin::Kubernetes => self.in_slices(service, port),
-            Origin::ServiceEntry if !service.selector.is_empty() => self.selected(service, port),
-            Origin::ServiceEntry => service.listed.iter().map(|listed| listed.at(port)).collect(),
+    fn endpoints_of(&self, service: &Service, policies: &Policies) -> Endpoints {
+        let of_port = |port: &Port| {
+            let mut endpoints = match service.origin {
+                Origin::Kubernetes => self.in_slices(service, port),
+                Origin::ServiceEntry if !service.selector.is_empty() => self.selected(service, port),
+                Origin::ServiceEntry => service.listed.iter().map(|listed| listed.at(port)).collect(),
+            };
+            for endpoint in &mut endpoints {
+                endpoint.mtls &= takes_mtls(endpoint, policies, (service, port));
+            }
+            endpoints
         };
-        Endpoints { by_port: service.ports.iter().map(|p| (p.number, of_port(p))).collect() }
+        let by_port: Vec<_> = service.ports.iter().map(|p| (p.number, of_port(p))).collect();
+        let workloads =
+            by_port.iter().flat_map(|(_, endpoints)| endpoints).filter_map(|e| e.workload.as_ref());
+        let accounts: BTreeSet<(&Arc<str>, &Arc<str>)> =
+            workloads.map(|w| (&w.meta.namespace, &w.service_account)).collect();
+        let accounts =
+            accounts.into_iter().map(|(namespace, name)| format!("ns/{namespace}/sa/{name}").into());
+        let accounts = accounts.collect();
+        Endpoints { by_port, accounts }
     }
 
     fn in_slices(&self, service: &Service, port: &Port) -> Vec<Endpoint> {
@@ -195,9 +216,16 @@ impl World {
             labels: workload.map(|w| w.labels.clone()).unwrap_or_default(),
             locality,
             weight: workload.map_or(1, |w| w.weight),
+            mtls: workload.is_some_and(|w| w.takes_mtls()),
             workload: workload.cloned(),
         }
     }
+}
+
+/// Whether policies let an endpoint take the mesh's mutual TLS.
+fn takes_mtls(endpoint: &Endpoint, policies: &Policies, (service, port): (&Service, &Port)) -> bool {
+    let namespace = endpoint.workload.as_ref().map_or(&service.id.namespace, |w| &w.meta.namespace);
+    policies.peer(namespace, &endpoint.labels, endpoint.port, &[(service, port)]).mode != Mtls::Disable
 }
 
 /// A fixed order, so that the same endpoints are the same resource whatever order they came in.

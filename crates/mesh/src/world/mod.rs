@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod resource;
+mod security;
 mod tuning;
 
 use std::collections::{BTreeSet, HashMap};
@@ -19,8 +20,8 @@ use crate::source::slice::Slice;
 use crate::source::{self};
 use crate::virtual_service::VirtualServices;
 use crate::{
-    Change, Changes, ConfigKey, DestinationRule, Gateway, Gateways, Kind, Locality, Mesh, Meta, Service,
-    ServiceId, Settings, Sidecar, VirtualService, Workload,
+    Change, Changes, ConfigKey, DestinationRule, Gateway, Gateways, Kind, LegacyPolicy, Locality, Mesh, Meta,
+    Service, ServiceId, Settings, Sidecar, VirtualService, Workload,
 };
 
 /// The objects that the mesh is built from, in a distilled form.
@@ -44,6 +45,7 @@ pub struct World {
     gateways: HashMap<ConfigKey, Arc<Gateway>>,
     sidecars: HashMap<ConfigKey, Arc<Sidecar>>,
     tuning: tuning::Tuning,
+    security: security::Security,
     /// Services whose endpoints the next snapshot works out anew.
     stale_endpoints: BTreeSet<ServiceId>,
     all_endpoints_stale: bool,
@@ -108,6 +110,16 @@ impl World {
             Resource::Telemetry(object) => self.put_telemetry(*object),
             Resource::EnvoyFilter(object) => self.put_envoy_filter(*object),
             Resource::ProxyConfig(object) => self.put_proxy_config(*object),
+            Resource::PeerAuthentication(object) => self.put_peer_authentication(*object),
+            Resource::RequestAuthentication(object) => self.put_request_authentication(*object),
+            Resource::AuthorizationPolicy(object) => self.put_authorization_policy(*object),
+            Resource::Policy(object) => {
+                self.put_legacy(LegacyPolicy { meta: Meta::of(&object.metadata), spec: object.spec })
+            }
+            Resource::MeshPolicy(object) => {
+                self.put_legacy(LegacyPolicy { meta: Meta::of(&object.metadata), spec: object.spec.0 })
+            }
+            Resource::Credential(credential) => self.put_credential(*credential),
             Resource::Settings(settings) => self.put_settings(*settings),
         }
     }
@@ -138,6 +150,12 @@ impl World {
             }
             Kind::MeshConfig => self.put_settings(Settings::default()),
             Kind::Telemetry | Kind::EnvoyFilter | Kind::ProxyConfig => self.remove_tuning(key),
+            Kind::PeerAuthentication
+            | Kind::RequestAuthentication
+            | Kind::AuthorizationPolicy
+            | Kind::Policy
+            | Kind::MeshPolicy
+            | Kind::Secret => self.remove_security(key),
             _ => Change::None,
         }
     }
@@ -145,6 +163,7 @@ impl World {
     /// Builds the next snapshot and says what the step to it touched. Without changes it is the last one again.
     pub fn snapshot(&mut self) -> (Arc<Mesh>, Changes) {
         let mut mesh = (*self.last).clone();
+        self.rebuild_security(&mut mesh);
         self.rebuild_endpoints(&mut mesh);
         if !self.pending.workloads.is_empty() {
             mesh.workloads = Arc::new(self.index_workloads());

@@ -1,11 +1,11 @@
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use lateen_api::{
-    DestinationRule, EnvoyFilter, Gateway, ProxyConfig, ServiceEntry, Sidecar, Telemetry, VirtualService,
-    WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, MeshPolicy, PeerAuthentication, Policy,
+    ProxyConfig, RequestAuthentication, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry,
 };
 
-use crate::Settings;
+use crate::{Credential, Settings};
 
 /// One object as it comes from the Kubernetes API.
 #[derive(Clone, Debug)]
@@ -24,6 +24,13 @@ pub enum Resource {
     Telemetry(Box<Telemetry>),
     EnvoyFilter(Box<EnvoyFilter>),
     ProxyConfig(Box<ProxyConfig>),
+    PeerAuthentication(Box<PeerAuthentication>),
+    RequestAuthentication(Box<RequestAuthentication>),
+    AuthorizationPolicy(Box<AuthorizationPolicy>),
+    Policy(Box<Policy>),
+    MeshPolicy(Box<MeshPolicy>),
+    /// What a Secret holds for TLS.
+    Credential(Box<Credential>),
     /// What MeshConfig says.
     Settings(Box<Settings>),
 }
@@ -52,5 +59,11 @@ from! {
     Telemetry: Telemetry,
     EnvoyFilter: EnvoyFilter,
     ProxyConfig: ProxyConfig,
+    PeerAuthentication: PeerAuthentication,
+    RequestAuthentication: RequestAuthentication,
+    AuthorizationPolicy: AuthorizationPolicy,
+    Policy: Policy,
+    MeshPolicy: MeshPolicy,
+    Credential: Credential,
     Settings: Settings,
 }
