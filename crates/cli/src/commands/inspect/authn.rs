@@ -46,7 +46,8 @@ fn is_host(text: &str) -> bool {
 
 /// Whether a host is meant by a name that may be short.
 fn named(host: &str, wanted: &str, namespace: &str) -> bool {
-    let starts = |prefix: &str| host.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let starts =
+        |prefix: &str| host.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     starts(wanted) && wanted.contains('.') || starts(&format!("{wanted}.{namespace}.svc"))
 }
 
@@ -76,7 +77,11 @@ mod tests {
         assert!(is_host("voting-app.voting.svc.cluster.local"));
         assert!(!is_host("voting-app-1-0-6c65c4bdd4-bdmld.voting"));
         let host = "web.default.svc.cluster.local";
-        assert!(named(host, host, "other") && named(host, "web", "default") && named(host, "web.default", "other"));
+        assert!(
+            named(host, host, "other")
+                && named(host, "web", "default")
+                && named(host, "web.default", "other")
+        );
         assert!(!named(host, "web", "other") && !named(host, "we", "default"));
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 
 /// The path under Istio's metadata that names the resource that something was made from: `NAME.NAMESPACE`.
 pub(super) fn config(value: &Value) -> String {
-    let path = value.pointer("/metadata/filter_metadata/istio/config").and_then(Value::as_str).unwrap_or_default();
+    let path =
+        value.pointer("/metadata/filter_metadata/istio/config").and_then(Value::as_str).unwrap_or_default();
     let parts: Vec<&str> = path.split('/').collect();
     let at = parts.iter().position(|part| *part == "namespaces");
     match at.and_then(|at| Some((parts.get(at + 1)?, parts.last()?))) {
@@ -55,8 +56,10 @@ mod tests {
             "static_listeners": [{"listener": {"name": "a"}}],
             "dynamic_listeners": [{"name": "b", "active_state": {"listener": {"name": "b"}}}],
         }]});
-        let names: Vec<&str> =
-            resources(&dump, "ListenersConfigDump", "listener").into_iter().map(|l| text(l, "name")).collect();
+        let names: Vec<&str> = resources(&dump, "ListenersConfigDump", "listener")
+            .into_iter()
+            .map(|l| text(l, "name"))
+            .collect();
         assert_eq!(names, ["b", "a"]);
         let made = json!({"metadata": {"filter_metadata": {"istio": {
             "config": "/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews"}}}});

@@ -30,7 +30,10 @@ pub(super) async fn get(
     forwarder.abort();
     let (status, body) = parts(&answer).with_context(reach)?;
     if status != 200 {
-        bail!("pod {pod}.{namespace} answered {path} with {status}: {}", String::from_utf8_lossy(body).trim());
+        bail!(
+            "pod {pod}.{namespace} answered {path} with {status}: {}",
+            String::from_utf8_lossy(body).trim()
+        );
     }
     Ok(body.to_vec())
 }
@@ -39,7 +42,8 @@ pub(super) async fn get(
 fn parts(answer: &[u8]) -> Result<(u16, &[u8])> {
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n").context("the answer has no head")?;
     let head = std::str::from_utf8(&answer[..end]).context("the answer's head is no text")?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("the answer has no status")?;
+    let status =
+        head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("the answer has no status")?;
     if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
         bail!("the answer came in chunks, which HTTP/1.0 does not have");
     }

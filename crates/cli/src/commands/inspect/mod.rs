@@ -49,7 +49,8 @@ async fn pod(session: &Session, text: &str) -> Result<(String, String)> {
 async fn admin(session: &Session, text: &str, path: &str) -> Result<Value> {
     let (name, namespace) = pod(session, text).await?;
     let body = forward::get(session, &namespace, &name, ADMIN, path).await?;
-    serde_json::from_slice(&body).with_context(|| format!("{name}.{namespace} answered {path} with what is no JSON"))
+    serde_json::from_slice(&body)
+        .with_context(|| format!("{name}.{namespace} answered {path} with what is no JSON"))
 }
 
 /// A debug page of the control plane, as JSON.
@@ -59,7 +60,9 @@ async fn debug(session: &Session, root_namespace: &str, path: &str) -> Result<Va
     let running = |pod: &&Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
     let name = list.items.iter().find(running).and_then(|pod| pod.metadata.name.clone());
     let name = name.with_context(|| {
-        format!("no pod of istiod (label app=istiod) runs in {root_namespace}; --istioNamespace names another")
+        format!(
+            "no pod of istiod (label app=istiod) runs in {root_namespace}; --istioNamespace names another"
+        )
     })?;
     let body = forward::get(session, root_namespace, &name, DEBUG, path).await?;
     serde_json::from_slice(&body).with_context(|| format!("istiod answered {path} with what is no JSON"))

@@ -31,7 +31,14 @@ mod tests {
 
     #[test]
     fn columns_are_as_the_tutorial_shows_them() {
-        let row = ["voting-app.voting.svc.cluster.local:8080", "OK", "mTLS", "mTLS", "default/voting", "voting-app/voting"];
+        let row = [
+            "voting-app.voting.svc.cluster.local:8080",
+            "OK",
+            "mTLS",
+            "mTLS",
+            "default/voting",
+            "voting-app/voting",
+        ];
         let shown = table(
             &["HOST:PORT", "STATUS", "SERVER", "CLIENT", "AUTHN POLICY", "DESTINATION RULE"],
             &[row.map(str::to_owned).to_vec()],

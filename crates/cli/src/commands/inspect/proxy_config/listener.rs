@@ -22,9 +22,7 @@ pub(super) fn shown(dump: &Value) -> Shown {
 fn matched(chain: &Value) -> String {
     let Some(wanted) = chain.get("filter_chain_match") else { return "ALL".to_owned() };
     let mut parts = Vec::new();
-    let join = |key: &str| {
-        list(wanted, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-    };
+    let join = |key: &str| list(wanted, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
     let networks: Vec<String> = list(wanted, "prefix_ranges")
         .iter()
         .map(|range| {
@@ -37,7 +35,10 @@ fn matched(chain: &Value) -> String {
         ("Trans", text(wanted, "transport_protocol").to_owned()),
         ("App", join("application_protocols")),
         ("Addr", networks.join(",")),
-        ("Port", wanted.get("destination_port").and_then(Value::as_u64).map(|p| p.to_string()).unwrap_or_default()),
+        (
+            "Port",
+            wanted.get("destination_port").and_then(Value::as_u64).map(|p| p.to_string()).unwrap_or_default(),
+        ),
     ] {
         if !value.is_empty() {
             parts.push(format!("{title}: {value}"));
@@ -63,7 +64,11 @@ fn destination(chain: &Value) -> String {
         let weighted = of.pointer("/weighted_clusters/clusters").and_then(Value::as_array);
         if let Some(weighted) = weighted {
             let one = |c: &Value| {
-                format!("{}({})", text(c, "name"), c.get("weight").and_then(Value::as_u64).unwrap_or_default())
+                format!(
+                    "{}({})",
+                    text(c, "name"),
+                    c.get("weight").and_then(Value::as_u64).unwrap_or_default()
+                )
             };
             return format!("Clusters: {}", weighted.iter().map(one).collect::<Vec<_>>().join(", "));
         }
