@@ -2,7 +2,8 @@
 
 use lateen_api::mesh_config::providers::Provider;
 use lateen_api::networking::envoy_filter::ApplyTo;
-use lateen_mesh::telemetry::Condition;
+use lateen_api::telemetry::TagOperation;
+use lateen_mesh::telemetry::{Condition, is_text};
 use lateen_mesh::{EnvoyFilter, Kind, Mesh, Telemetry};
 use lateen_xds::json::Pool;
 
@@ -14,7 +15,10 @@ pub(crate) fn check(mesh: &Mesh, findings: &mut Vec<Finding>) {
     {
         mesh.envoy_filters.all().for_each(|filter| patches(&pool, filter, findings));
     }
-    mesh.telemetries.all().for_each(|telemetry| logging(mesh, telemetry, findings));
+    for telemetry in mesh.telemetries.all() {
+        logging(mesh, telemetry, findings);
+        tags(telemetry, findings);
+    }
 }
 
 fn patches(pool: &Pool, filter: &EnvoyFilter, findings: &mut Vec<Finding>) {
@@ -40,6 +44,24 @@ fn patches(pool: &Pool, filter: &EnvoyFilter, findings: &mut Vec<Finding>) {
         if let Err(error) = pool.read_encoded(name, &text) {
             let message = format!("the value is no {name}, and the patch is left out: {error}");
             report("patch.value", message, "correct the field");
+        }
+    }
+}
+
+fn tags(telemetry: &Telemetry, findings: &mut Vec<Finding>) {
+    for (at, entry) in telemetry.spec.metrics.iter().enumerate() {
+        for (number, change) in entry.overrides.iter().enumerate() {
+            let values = change.tag_overrides.iter().filter(|(_, tag)| tag.operation == TagOperation::Upsert);
+            for (name, tag) in values.filter(|(_, tag)| !is_text(&tag.value)) {
+                findings.push(Finding::new(
+                    Code::SchemaValidationError,
+                    Severity::Warning,
+                    key(Kind::Telemetry, &telemetry.meta),
+                    format!("spec.metrics[{at}].overrides[{number}].tagOverrides[{name}].value"),
+                    format!("{:?} cannot be evaluated, and the label stays as it is", tag.value),
+                    "use a quoted text, such as \"'core'\"",
+                ));
+            }
         }
     }
 }

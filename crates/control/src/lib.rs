@@ -10,6 +10,7 @@ mod findings;
 mod hub;
 mod metrics;
 mod options;
+mod process;
 mod secure_port;
 pub mod source;
 mod view;

@@ -8,6 +8,7 @@ use lateen_mesh::{Changes, Kind, Mesh};
 use lateen_xds::TypeUrl;
 
 use crate::ca::CaMetrics;
+use crate::process::Started;
 
 /// Upper bounds of the histograms, in seconds, as istiod has them.
 const BOUNDS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0];
@@ -15,6 +16,7 @@ const BOUNDS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0
 /// What the control plane counts, under istiod's names.
 #[derive(Debug, Default)]
 pub struct Metrics {
+    started: Started,
     connected: AtomicU64,
     services: AtomicU64,
     virtual_services: AtomicU64,
@@ -124,6 +126,13 @@ impl Metrics {
         for (reason, count) in &*lock(&self.triggers) {
             out.line("pilot_push_triggers", &format!("type=\"{reason}\""), *count);
         }
+        out.head("pilot_inbound_updates", "counter", "Total number of updates received by pilot.");
+        for (update, count) in self.inbound_updates() {
+            out.line("pilot_inbound_updates", &format!("type=\"{update}\""), count);
+        }
+        let requests = self.injections.iter().map(|count| count.load(Relaxed)).sum();
+        out.head("sidecar_injection_requests_total", "counter", "Sidecar injection requests.");
+        out.line("sidecar_injection_requests_total", "", requests);
         let names = ["success", "skip", "failure"];
         for (name, count) in names.iter().zip(&self.injections) {
             let name = format!("sidecar_injection_{name}_total");
@@ -137,9 +146,24 @@ impl Metrics {
         }
         let help = "Delay in seconds between config change and a proxy receiving all required configuration.";
         self.convergence.render("pilot_proxy_convergence_time", help, &mut out);
+        self.started.render(&mut out.0);
         self.push_time.render("pilot_xds_push_time", "Total time in seconds Pilot takes to push.", &mut out);
         self.ca.render(&mut out);
         out.0
+    }
+
+    /// Events by what they changed: `eds`, `svc`, `config`.
+    fn inbound_updates(&self) -> [(&'static str, u64); 3] {
+        let mut updates = [("eds", 0), ("svc", 0), ("config", 0)];
+        for ((kind, _), count) in &*lock(&self.events) {
+            let at = match kind {
+                Kind::EndpointSlice | Kind::Pod | Kind::Node | Kind::WorkloadEntry => 0,
+                Kind::Service => 1,
+                _ => 2,
+            };
+            updates[at].1 += count;
+        }
+        updates
     }
 
     fn render_pushes(&self, out: &mut Text) {

@@ -93,6 +93,9 @@ pub(crate) enum Domains {
     Host(Arc<str>),
     /// For a service under all its names and addresses; whether the client is in its namespace decides which.
     Service(Same<Service>, bool),
+    /// For a service that others are another name for (ExternalName), under their names as well.
+    /// With each, whether the client is in its namespace.
+    Aliased(Same<Service>, bool, Arc<[(Same<Service>, bool)]>),
 }
 
 /// What rules may tell clients apart by.

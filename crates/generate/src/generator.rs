@@ -247,10 +247,11 @@ impl Generator {
             return state.set.clone();
         }
         let named = |name: &str| workload.as_ref().and_then(|w| w.named_port(name));
-        let inbound = mesh.inbound(&proxy.namespace, &proxy.labels, named);
+        let sidecar = mesh.sidecars.of_workload(&proxy.namespace, &proxy.labels);
+        let inbound = mesh.captured(sidecar.map(|s| &**s), &proxy.namespace, &proxy.labels, named);
         let ports = listener::inbound::by_port(&inbound);
         let mut lists: [Vec<Arc<Encoded>>; TypeUrl::ALL.len()] = Default::default();
-        let clusters = cluster::inbound::clusters(&ports, &mesh.settings);
+        let clusters = cluster::inbound::clusters(&ports, proxy.addresses.first().copied(), &mesh.settings);
         lists[slot(TypeUrl::Cluster)].extend(clusters.into_iter().map(Arc::new));
         let receiver = listener::inbound::Receiver { mesh, proxy };
         let (listener, extra) = listener::inbound::listener(&ports, &receiver);

@@ -11,7 +11,8 @@ use crate::sidecar::Sidecars;
 use crate::telemetry::Telemetries;
 use crate::virtual_service::VirtualServices;
 use crate::{
-    Credentials, Endpoints, Labels, Locality, Policies, Port, Service, ServiceId, Settings, Workload, labels,
+    Credentials, Endpoints, Ingress, Labels, Locality, Policies, Port, Service, ServiceId, Settings,
+    Workload, labels,
 };
 
 /// An immutable snapshot of the mesh. Parts that did not change are shared with the snapshot before.
@@ -98,6 +99,8 @@ pub struct Inbound {
     pub port: Port,
     /// The port on which the workload listens.
     pub target: u16,
+    /// What the workload's Sidecar says about it.
+    pub ingress: Option<Arc<Ingress>>,
 }
 
 impl Mesh {
@@ -169,6 +172,7 @@ impl Mesh {
                     service: service.clone(),
                     port: port.clone(),
                     target,
+                    ingress: None,
                 }));
             }
         }

@@ -1,10 +1,22 @@
 //! Clusters that lead from a sidecar to its own application.
 
-use lateen_mesh::{Inbound, Service, Settings};
-use lateen_xds::Encoded;
-use lateen_xds::pb::envoy::config::core::v3::{BindConfig, SocketAddress, socket_address};
+use std::net::IpAddr;
 
-use super::{Upstream, finish, original_destination, services};
+use lateen_api::networking::traffic_policy::ConnectionPoolSettings;
+use lateen_mesh::{Inbound, IngressEndpoint, Service, Settings};
+use lateen_xds::Encoded;
+use lateen_xds::pb::envoy::config::cluster::v3 as pb;
+use lateen_xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use lateen_xds::pb::envoy::config::core::v3::{
+    Address, BindConfig, Pipe, SocketAddress, address, socket_address,
+};
+use lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use lateen_xds::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+};
+
+use super::{Upstream, finish, http_options, original_destination, policy, services};
+use crate::proto::address;
 use crate::{names, ordered};
 
 /// The address that a sidecar's connections to its own application come from: the redirection leaves them alone.
@@ -12,23 +24,32 @@ use crate::{names, ordered};
 const INBOUND_SOURCE: &str = "127.0.0.6";
 
 /// One cluster for each port on which the application listens, and one for all other ports.
-pub(crate) fn clusters(inbound: &[(u16, Vec<&Inbound>)], settings: &Settings) -> Vec<Encoded> {
+/// `address` is the workload's own, for what a Sidecar forwards there.
+pub(crate) fn clusters(
+    inbound: &[(u16, Vec<&Inbound>)],
+    address: Option<IpAddr>,
+    settings: &Settings,
+) -> Vec<Encoded> {
     let mut out: Vec<Encoded> =
-        inbound.iter().map(|(port, served)| cluster(*port, served, settings)).collect();
+        inbound.iter().map(|(port, served)| cluster(*port, served, address, settings)).collect();
     for name in [names::INBOUND_PASSTHROUGH, names::INBOUND_PASSTHROUGH_V4] {
         out.push(finish(&to_application(name, settings, Upstream::AsClient), None));
     }
     out
 }
 
-fn cluster(target: u16, served: &[&Inbound], settings: &Settings) -> Encoded {
+fn cluster(target: u16, served: &[&Inbound], address: Option<IpAddr>, settings: &Settings) -> Encoded {
     let protocol = served.first().map(|i| i.port.protocol);
     let upstream = match protocol {
         Some(p) if p.is_http2() => Upstream::Http2,
         Some(lateen_mesh::Protocol::Auto) | None => Upstream::AsClient,
         Some(_) => Upstream::Http1,
     };
-    let cluster = to_application(&names::inbound(target), settings, upstream);
+    let mut cluster = to_application(&names::inbound(target), settings, upstream);
+    if let Some(ingress) = served.first().and_then(|i| i.ingress.as_deref()) {
+        forward(&mut cluster, &ingress.endpoint, address);
+        limit(&mut cluster, ingress.pool.as_ref(), upstream);
+    }
     let mut known: Vec<&Service> = Vec::new();
     for inbound in served {
         if !known.iter().any(|s| s.id == inbound.service.id) {
@@ -38,11 +59,50 @@ fn cluster(target: u16, served: &[&Inbound], settings: &Settings) -> Encoded {
     finish(&cluster, Some(ordered::istio([("services", services(known))])))
 }
 
-fn to_application(
-    name: &str,
-    settings: &Settings,
-    upstream: Upstream,
-) -> lateen_xds::pb::envoy::config::cluster::v3::Cluster {
+/// Sends a cluster's connections to where a Sidecar says, rather than to where they were going.
+fn forward(cluster: &mut pb::Cluster, endpoint: &IngressEndpoint, own: Option<IpAddr>) {
+    let (place, at_home) = match endpoint {
+        IngressEndpoint::AsCaptured => return,
+        IngressEndpoint::Loopback(ip, port) => (address(&ip.to_string(), u32::from(*port)), false),
+        IngressEndpoint::Workload(port) => {
+            let Some(own) = own else { return };
+            (address(&own.to_string(), u32::from(*port)), true)
+        }
+        IngressEndpoint::Unix(path) => {
+            let pipe = Pipe { path: path.to_string(), mode: 0 };
+            (Some(Address { address: Some(address::Address::Pipe(pipe)) }), false)
+        }
+    };
+    let host = LbEndpoint {
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint { address: place, ..Endpoint::default() })),
+        ..LbEndpoint::default()
+    };
+    cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static as i32));
+    cluster.lb_policy = LbPolicy::RoundRobin as i32;
+    cluster.load_assignment = Some(ClusterLoadAssignment {
+        cluster_name: cluster.name.clone(),
+        endpoints: vec![LocalityLbEndpoints { lb_endpoints: vec![host], ..LocalityLbEndpoints::default() }],
+        ..ClusterLoadAssignment::default()
+    });
+    if !at_home {
+        // The redirection leaves loopback alone whatever the source.
+        cluster.upstream_bind_config = None;
+    }
+}
+
+/// Limits connections to the application.
+fn limit(cluster: &mut pb::Cluster, pool: Option<&ConnectionPoolSettings>, upstream: Upstream) {
+    if pool.is_none() {
+        return;
+    }
+    cluster.circuit_breakers = Some(policy::circuit_breakers(pool));
+    policy::connections(cluster, pool);
+    let http = pool.and_then(|p| p.http.as_ref());
+    let streams = http.and_then(|h| u32::try_from(h.max_concurrent_streams).ok()).filter(|n| *n > 0);
+    http_options(cluster, upstream, streams, policy::http_options(pool));
+}
+
+fn to_application(name: &str, settings: &Settings, upstream: Upstream) -> pb::Cluster {
     let mut cluster = original_destination(name, settings, upstream);
     cluster.upstream_bind_config = Some(BindConfig {
         source_address: Some(SocketAddress {

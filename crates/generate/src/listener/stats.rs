@@ -1,7 +1,7 @@
 //! The filter that makes Istio's metrics.
 
 use lateen_mesh::Settings;
-use lateen_mesh::telemetry::TagChange;
+use lateen_mesh::telemetry::{TagChange, is_text};
 use lateen_xds::istio::{MetricConfig, StatsConfig};
 use lateen_xds::pb::google::protobuf::Any;
 use prost::Message;
@@ -21,6 +21,8 @@ pub(crate) fn config(settings: &Settings) -> Option<Any> {
         for (tag, change) in &change.tags {
             match change {
                 TagChange::Remove => config.tags_to_remove.push(tag.clone()),
+                // Lateen's proxies, the only ones that have the filter, know no CEL; analysis tells of the rest.
+                TagChange::Set(expression) if !is_text(expression) => {}
                 TagChange::Set(expression) => drop(config.dimensions.insert(tag.clone(), expression.clone())),
             }
         }

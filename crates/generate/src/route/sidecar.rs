@@ -19,6 +19,8 @@ pub(crate) struct Rules {
     of_service: HashMap<Arc<str>, Arc<VirtualService>>,
     /// Hosts that are no services: their rule, and the ports on which it is offered.
     hosts: BTreeMap<Arc<str>, (Arc<VirtualService>, Vec<u16>)>,
+    /// Services that are another name for a service (ExternalName), by that service's host.
+    aliases: HashMap<Arc<str>, Vec<Same<Service>>>,
 }
 
 /// The port on which a rule is offered when none of its hosts is a service. Source: Istio.
@@ -29,7 +31,12 @@ impl Rules {
     pub fn of(egress: &Egress) -> Self {
         let mut exact: HashMap<Arc<str>, Arc<VirtualService>> = HashMap::new();
         let mut wildcards: Vec<(Arc<str>, Arc<VirtualService>)> = Vec::new();
-        let mut rules = Rules { of_service: HashMap::new(), hosts: BTreeMap::new() };
+        let mut rules = Rules { of_service: HashMap::new(), hosts: BTreeMap::new(), aliases: HashMap::new() };
+        for service in egress.services.values() {
+            if let Some(target) = &service.external_name {
+                rules.aliases.entry(target.clone()).or_default().push(Same(service.clone()));
+            }
+        }
         for vs in egress.virtual_services.iter().filter(|vs| !vs.spec.http.is_empty()) {
             let ports = Self::ports(vs, egress);
             for name in &vs.hosts {
@@ -92,7 +99,14 @@ pub(crate) fn of_port(
     let mut hosts = Vec::with_capacity(services.len() + 1);
     for service in services {
         let same = service.id.namespace == view.key.namespace;
-        let domains = Domains::Service(Same(service.clone()), same);
+        let domains = match rules.aliases.get(&service.id.host) {
+            None => Domains::Service(Same(service.clone()), same),
+            Some(aliases) => {
+                let near = |alias: &Same<Service>| alias.0.id.namespace == view.key.namespace;
+                let aliases = aliases.iter().map(|alias| (alias.clone(), near(alias))).collect();
+                Domains::Aliased(Same(service.clone()), same, aliases)
+            }
+        };
         hosts.push(one(view, cache, rules, (&route, port), service, domains));
     }
     for (name, (vs, ports)) in &rules.hosts {
@@ -199,6 +213,11 @@ fn names_of(domains: &Domains) -> Vec<String> {
         Domains::Any => vec!["*".to_owned()],
         Domains::Host(name) => vec![name.to_string()],
         Domains::Service(service, same_namespace) => host::domains(&service.0, *same_namespace),
+        Domains::Aliased(service, same_namespace, aliases) => {
+            let mut names = host::domains(&service.0, *same_namespace);
+            names.extend(aliases.iter().flat_map(|(alias, near)| host::domains(&alias.0, *near)));
+            names
+        }
     }
 }
 

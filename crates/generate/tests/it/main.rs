@@ -5,6 +5,7 @@ mod cost;
 mod envoy;
 mod features;
 mod incremental;
+mod ingress;
 mod kit;
 mod localities;
 mod patches;

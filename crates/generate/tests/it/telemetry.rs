@@ -104,7 +104,7 @@ spec:
   metrics:
   - overrides:
     - match: {metric: REQUEST_COUNT, mode: SERVER}
-      tagOverrides: {request_host: {value: request.host}, response_flags: {operation: REMOVE}}
+      tagOverrides: {team: {value: '''core'''}, host: {value: request.host}, response_flags: {operation: REMOVE}}
     - match: {metric: REQUEST_DURATION}
       disabled: true
 ---
@@ -124,7 +124,7 @@ spec: {metrics: [{overrides: [{disabled: true}]}]}
     let server = stats(&seen, "virtualInbound").expect("metrics").metrics;
     let count = server.iter().find(|m| m.name == "requests_total").expect("changed");
     assert_eq!(count.tags_to_remove, ["response_flags"]);
-    assert_eq!(count.dimensions["request_host"], "request.host");
+    assert_eq!(count.dimensions, [("team".to_owned(), "'core'".to_owned())].into());
     assert!(server.iter().any(|m| m.name == "request_duration_milliseconds" && m.drop));
     let client = stats(&seen, "0.0.0.0_80").expect("metrics").metrics;
     assert!(client.iter().all(|m| m.name != "requests_total"));

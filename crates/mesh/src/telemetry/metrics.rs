@@ -113,3 +113,11 @@ fn metric_name(metric: IstioMetric) -> &'static str {
         IstioMetric::GrpcResponseMessages => "response_messages_total",
     }
 }
+
+/// Whether a CEL expression is nothing but a text without escapes, which needs no evaluation.
+pub fn is_text(expression: &str) -> bool {
+    let text = expression.trim();
+    let Some(mark) = text.chars().next().filter(|c| matches!(c, '"' | '\'')) else { return false };
+    let inner = text.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark));
+    inner.is_some_and(|inner| !inner.contains([mark, '\\']))
+}

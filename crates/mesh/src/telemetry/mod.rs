@@ -11,7 +11,7 @@ use lateen_api::telemetry::{SideSelector, TelemetrySpec, WorkloadMode};
 
 pub use condition::Condition;
 pub use logging::{AccessLog, LogFormat};
-pub use metrics::{MetricChange, Metrics, TagChange};
+pub use metrics::{MetricChange, Metrics, TagChange, is_text};
 
 use crate::reach::{Level, Reach};
 use crate::{Labels, Meta, Settings};

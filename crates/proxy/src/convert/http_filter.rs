@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use lateen_xds::istio::StatsConfig;
 use lateen_xds::pb::envoy::extensions::filters::common::fault::v3 as common;
 use lateen_xds::pb::envoy::extensions::filters::http::cors::v3 as cors;
 use lateen_xds::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthz;
@@ -21,6 +22,7 @@ use crate::config::{
     Fraction, HttpFilter as Filter, TrafficDirection,
 };
 use crate::request_info::AccessLog;
+use crate::stats::istio::Changes;
 
 /// The filters of a chain.
 #[derive(Debug, Default)]
@@ -84,6 +86,7 @@ pub(super) fn read_all(
             kind if kind == GrpcStats::full_name() => {}
             _ => match istio_type(config).as_deref() {
                 Some("stats.PluginConfig") => {
+                    read_stats(config, context, direction, &field)?;
                     filters.metrics.push(context.istio.http_log(direction));
                     exchanges = true;
                 }
@@ -109,6 +112,27 @@ pub(super) fn read_all(
             .insert(0, Filter::Extension("peer_metadata".into(), context.istio.exchange(direction)));
     }
     Ok(filters)
+}
+
+/// Reads what `istio.stats` is to change about the metrics of a direction.
+pub(super) fn read_stats(
+    config: &Any,
+    context: &Context,
+    direction: TrafficDirection,
+    at: &At<'_>,
+) -> Converted<()> {
+    // Wrapped in a TypedStruct, as old control planes send it, it carries nothing that is known here.
+    let changes = match any::name(config) == StatsConfig::NAME {
+        true => {
+            let config = StatsConfig::decode(config.value.as_slice()).map_err(|e| at.error(e.to_string()))?;
+            Changes::read(&config).map_err(|label| {
+                at.error(format!("{label}: CEL is not evaluated here; a quoted text is possible"))
+            })?
+        }
+        false => Changes::default(),
+    };
+    context.istio.configure(direction, changes);
+    Ok(())
 }
 
 /// `xds.type.v3.TypedStruct`, of which only the type matters here.

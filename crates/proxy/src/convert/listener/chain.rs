@@ -11,7 +11,9 @@ use lateen_xds::pb::envoy::extensions::filters::network::ext_authz::v3::ExtAuthz
 use lateen_xds::pb::envoy::extensions::filters::network::rbac::v3::Rbac;
 
 use super::super::pb::{lds, protobuf};
-use super::super::{At, Converted, any, ext_authz, http_manager, rbac, take, tcp_proxy, tls, values};
+use super::super::{
+    At, Converted, any, ext_authz, http_filter, http_manager, rbac, take, tcp_proxy, tls, values,
+};
 use super::Gathered;
 use crate::config::{
     FilterChain as Chain, FilterChainMatch as Match, NetworkFilter, SourceType, Terminal, TransportProtocol,
@@ -73,7 +75,9 @@ fn before(filters: &[lds::Filter], gathered: &Gathered<'_>, at: &At<'_>) -> Conv
                     ext_authz::read_network(&any::decode(config, &field)?, gathered.context, &field)?;
                 read.push(NetworkFilter::ExtAuthz(Arc::new(policy)));
             }
-            Some(config) if is_istio_stats(config) => {}
+            Some(config) if is_istio_stats(config) => {
+                http_filter::read_stats(config, gathered.context, gathered.direction, &field)?;
+            }
             _ if PASSIVE.contains(&filter.name.as_str()) => {}
             _ => return Err(at.unsupported(format!("the filter {}", filter.name))),
         }
@@ -113,7 +117,7 @@ fn typed(filter: &lds::Filter) -> Option<&protobuf::Any> {
 
 /// Istio's `istio.stats`, by its type or wrapped in a TypedStruct.
 fn is_istio_stats(config: &protobuf::Any) -> bool {
-    super::super::http_filter::istio_type(config).as_deref() == Some("stats.PluginConfig")
+    http_filter::istio_type(config).as_deref() == Some("stats.PluginConfig")
 }
 
 fn read_match(wanted: &lds::FilterChainMatch, at: &At<'_>) -> Converted<Match> {

@@ -58,6 +58,14 @@ impl Total {
         self.sum += histogram.sum.get();
     }
 
+    /// Adds what another total has.
+    pub(super) fn merge(&mut self, other: &Total) {
+        for (total, count) in self.buckets.iter_mut().zip(&other.buckets) {
+            *total += count;
+        }
+        self.sum += other.sum;
+    }
+
     /// Writes buckets, sum and count; `labels` is `a="b",c="d"`.
     pub(super) fn write(&self, name: &str, labels: &str, out: &mut String) {
         let mut count = 0;

@@ -3,6 +3,7 @@
 //! Source: Istio, "Istio Standard Metrics". On the path a request costs one look-up in the worker's own table, by
 //! the identity of what it met (cluster, peer, code, flags); labels are put together once for each new combination.
 
+mod changes;
 mod exchange;
 mod histogram;
 mod labels;
@@ -14,6 +15,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use changes::Changes;
 pub use node::Node;
 
 use crate::config::TrafficDirection;
@@ -46,6 +48,11 @@ impl IstioMetrics {
     /// The recorder of TCP connections of listeners of a direction.
     pub fn tcp_log(&self, direction: TrafficDirection) -> Arc<dyn AccessLog> {
         Arc::new(series::TcpRecorder::new(self.registry.clone(), self.node.peer.clone(), reporter(direction)))
+    }
+
+    /// Changes the metrics of listeners of a direction, from the next reading on.
+    pub fn configure(&self, direction: TrafficDirection, changes: Changes) {
+        self.registry.configure(reporter(direction), changes);
     }
 
     /// The filter that tells peers who we are, and learns who they are.

@@ -1,10 +1,14 @@
 //! All series by their labels.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::changes::Changes;
 use super::histogram::{Histogram, Total};
+use super::labels::Reporter;
 use crate::upstream::stats::Count;
 
 /// Series of each kind; what comes beyond is counted in one series without labels.
@@ -37,6 +41,27 @@ type Table<S> = Mutex<BTreeMap<Arc<str>, Vec<Arc<S>>>>;
 pub(super) struct Registry {
     http: Table<HttpSeries>,
     tcp: Table<TcpSeries>,
+    changes: Mutex<BySide>,
+}
+
+/// What is changed about the metrics of either reporter.
+#[derive(Debug, Default)]
+struct BySide {
+    source: Changes,
+    destination: Changes,
+}
+
+impl BySide {
+    fn is_empty(&self) -> bool {
+        self.source.is_empty() && self.destination.is_empty()
+    }
+
+    fn labels<'a>(&self, metric: &str, labels: &'a str) -> Option<Cow<'a, str>> {
+        match labels.starts_with("reporter=\"destination\"") {
+            true => self.destination.labels(metric, labels),
+            false => self.source.labels(metric, labels),
+        }
+    }
 }
 
 impl Registry {
@@ -50,19 +75,29 @@ impl Registry {
         register(&self.tcp, labels)
     }
 
+    /// Changes the metrics of a reporter.
+    pub(super) fn configure(&self, reporter: Reporter, changes: Changes) {
+        let mut sides = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        match reporter {
+            Reporter::Source => sides.source = changes,
+            Reporter::Destination => sides.destination = changes,
+        }
+    }
+
     /// Writes all series.
     pub(super) fn write(&self, out: &mut String) {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let http = self.http.lock().unwrap_or_else(PoisonError::into_inner);
-        counter(&http, "istio_requests_total", |series| &series.requests, out);
-        histogram(&http, "istio_request_duration_milliseconds", |series| &series.duration, out);
-        histogram(&http, "istio_request_bytes", |series| &series.request_bytes, out);
-        histogram(&http, "istio_response_bytes", |series| &series.response_bytes, out);
+        counter(&http, &changes, "istio_requests_total", |series| &series.requests, out);
+        histogram(&http, &changes, "istio_request_duration_milliseconds", |series| &series.duration, out);
+        histogram(&http, &changes, "istio_request_bytes", |series| &series.request_bytes, out);
+        histogram(&http, &changes, "istio_response_bytes", |series| &series.response_bytes, out);
         drop(http);
         let tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
-        counter(&tcp, "istio_tcp_connections_opened_total", |series| &series.opened, out);
-        counter(&tcp, "istio_tcp_connections_closed_total", |series| &series.closed, out);
-        counter(&tcp, "istio_tcp_sent_bytes_total", |series| &series.sent, out);
-        counter(&tcp, "istio_tcp_received_bytes_total", |series| &series.received, out);
+        counter(&tcp, &changes, "istio_tcp_connections_opened_total", |series| &series.opened, out);
+        counter(&tcp, &changes, "istio_tcp_connections_closed_total", |series| &series.closed, out);
+        counter(&tcp, &changes, "istio_tcp_sent_bytes_total", |series| &series.sent, out);
+        counter(&tcp, &changes, "istio_tcp_received_bytes_total", |series| &series.received, out);
     }
 }
 
@@ -84,33 +119,63 @@ fn register<S: Default>(table: &Table<S>, labels: &str) -> Arc<S> {
 
 fn counter<S>(
     table: &BTreeMap<Arc<str>, Vec<Arc<S>>>,
+    changes: &BySide,
     name: &str,
     of: impl Fn(&S) -> &Count,
     out: &mut String,
 ) {
-    if table.is_empty() {
+    let sums = table
+        .iter()
+        .map(|(labels, workers)| (labels, workers.iter().map(|series| of(series).get()).sum::<u64>()));
+    let sums = changed(sums, changes, name, |all: &mut u64, one| *all += one);
+    if sums.is_empty() {
         return;
     }
     let _ = writeln!(out, "# TYPE {name} counter");
-    for (labels, workers) in table {
-        let sum: u64 = workers.iter().map(|series| of(series).get()).sum();
+    for (labels, sum) in sums {
         let _ = writeln!(out, "{name}{{{labels}}} {sum}");
     }
 }
 
 fn histogram<S>(
     table: &BTreeMap<Arc<str>, Vec<Arc<S>>>,
+    changes: &BySide,
     name: &str,
     of: impl Fn(&S) -> &Histogram,
     out: &mut String,
 ) {
-    if table.is_empty() {
+    let totals = table.iter().map(|(labels, workers)| {
+        let mut total = Total::default();
+        workers.iter().for_each(|series| total.add(of(series)));
+        (labels, total)
+    });
+    let totals = changed(totals, changes, name, |all: &mut Total, one| all.merge(&one));
+    if totals.is_empty() {
         return;
     }
     let _ = writeln!(out, "# TYPE {name} histogram");
-    for (labels, workers) in table {
-        let mut total = Total::default();
-        workers.iter().for_each(|series| total.add(of(series)));
-        total.write(name, labels, out);
+    for (labels, total) in totals {
+        total.write(name, &labels, out);
     }
+}
+
+/// Values by their labels as a Telemetry wants them: series that a label less makes the same are added up.
+fn changed<'a, T>(
+    series: impl Iterator<Item = (&'a Arc<str>, T)>,
+    changes: &BySide,
+    name: &str,
+    add: impl Fn(&mut T, T),
+) -> Vec<(Cow<'a, str>, T)> {
+    if changes.is_empty() {
+        return series.map(|(labels, value)| (Cow::Borrowed(&**labels), value)).collect();
+    }
+    let mut by_labels: BTreeMap<Cow<'a, str>, T> = BTreeMap::new();
+    for (labels, value) in series {
+        let Some(labels) = changes.labels(name, labels) else { continue };
+        match by_labels.entry(labels) {
+            Entry::Vacant(free) => drop(free.insert(value)),
+            Entry::Occupied(mut known) => add(known.get_mut(), value),
+        }
+    }
+    by_labels.into_iter().collect()
 }
