@@ -83,8 +83,8 @@ pub struct JwtProvider {
     pub forward: bool,
     /// Put the payload into this header, in Base64, padded or not.
     pub payload_header: Option<(Box<str>, bool)>,
-    /// Copy claims into headers: the claim's path, the header.
-    pub claim_headers: Vec<(Box<[Box<str>]>, Box<str>)>,
+    /// Copy claims into headers.
+    pub claim_headers: Vec<ClaimHeader>,
     /// Field of the metadata that gets the claims.
     pub payload_field: Option<Box<str>>,
     /// Field of the metadata that gets the token's header.
@@ -94,6 +94,9 @@ pub struct JwtProvider {
     /// The route is chosen anew once a token was accepted.
     pub clear_route_cache: bool,
 }
+
+/// The path of a claim, and the header (lower case) that it is copied into.
+pub type ClaimHeader = (Box<[Box<str>]>, Box<str>);
 
 /// Where a provider's keys come from.
 #[derive(Clone, Debug)]

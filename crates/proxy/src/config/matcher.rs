@@ -162,8 +162,8 @@ pub enum HeaderValueMatch {
 }
 
 impl HeaderMatcher {
-    /// Whether the request has what is asked for. A missing header fails every value match, inverted or not is
-    /// decided as Envoy does: `invert` turns a missing header into a match.
+    /// Whether the request has what is asked for. A missing header matches no value, inverted or not, unless missing
+    /// ones are taken for empty (Envoy, `treat_missing_header_as_empty`).
     pub fn matches(&self, request: &RequestHead) -> bool {
         self.matches_value(request.field(&self.name).as_deref())
     }
@@ -174,25 +174,29 @@ impl HeaderMatcher {
         let mut values = request.headers.get_all(&self.name);
         let (first, more) = (values.next(), values.next());
         let (Some(first), Some(second)) = (first, more) else { return self.matches(request) };
-        [first, second].into_iter().chain(values).any(|value| self.matches_value(Some(value)))
+        [first, second].into_iter().chain(values).any(|value| self.holds(value)) != self.invert
     }
 
     /// As [`Self::matches`], for a value that was looked up already.
     pub fn matches_value(&self, value: Option<&[u8]>) -> bool {
-        let value = match value {
-            None if self.treat_missing_as_empty => Some(&b""[..]),
-            other => other,
-        };
-        let found = match (&self.value, value) {
-            (HeaderValueMatch::Present(wanted), value) => value.is_some() == *wanted,
-            (_, None) => false,
-            (HeaderValueMatch::String(matcher), Some(value)) => matcher.matches(value),
-            (HeaderValueMatch::Range(range), Some(value)) => std::str::from_utf8(value)
+        match (value, &self.value) {
+            (Some(value), _) => self.holds(value) != self.invert,
+            (None, HeaderValueMatch::Present(wanted)) => *wanted == self.invert,
+            (None, _) if self.treat_missing_as_empty => self.holds(b"") != self.invert,
+            (None, _) => false,
+        }
+    }
+
+    /// Whether a value is what is asked for, before that is turned round.
+    fn holds(&self, value: &[u8]) -> bool {
+        match &self.value {
+            HeaderValueMatch::Present(wanted) => *wanted,
+            HeaderValueMatch::String(matcher) => matcher.matches(value),
+            HeaderValueMatch::Range(range) => std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.parse::<i64>().ok())
                 .is_some_and(|number| range.contains(&number)),
-        };
-        found != self.invert
+        }
     }
 }
 
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_header_matches_only_when_inverted() {
+    fn a_missing_header_matches_no_value_unless_it_is_taken_for_an_empty_one() {
         let mut matcher = HeaderMatcher {
             name: "x".into(),
             value: HeaderValueMatch::String(StringMatcher::exact("1")),
@@ -273,7 +277,11 @@ mod tests {
         };
         assert!(!matcher.matches_value(None));
         matcher.invert = true;
+        assert!(!matcher.matches_value(None));
+        matcher.treat_missing_as_empty = true;
         assert!(matcher.matches_value(None));
+        matcher.value = HeaderValueMatch::Present(true);
+        assert!(matcher.matches_value(None) && !matcher.matches_value(Some(b"")));
     }
 
     #[test]

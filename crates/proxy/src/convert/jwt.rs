@@ -9,8 +9,8 @@ use lateen_xds::pb::envoy::extensions::filters::http::jwt_authn::v3 as pb;
 use super::pb::core;
 use super::{At, Context, Converted, route, take, values};
 use crate::config::{
-    JwtFilter, JwtOverride, JwtProvider as Provider, JwtRequirement as Requirement, JwtRule, KeySource,
-    KeySpec,
+    ClaimHeader, JwtFilter, JwtOverride, JwtProvider as Provider, JwtRequirement as Requirement, JwtRule,
+    KeySource, KeySpec,
 };
 use crate::jose::KeySet;
 use crate::upstream::stats::JwtStats;
@@ -207,8 +207,6 @@ fn provider(name: &str, message: &pb::JwtProvider, context: &Context, at: &At<'_
         clear_route_cache: *clear_route_cache,
     })
 }
-
-type ClaimHeader = (Box<[Box<str>]>, Box<str>);
 
 fn claim_headers(messages: &[pb::JwtClaimToHeader], at: &At<'_>) -> Converted<Vec<ClaimHeader>> {
     let mut read = Vec::with_capacity(messages.len());

@@ -79,8 +79,15 @@ async fn exchange(cluster: &LocalCluster, call: Call<'_>, random: u64) -> Result
             break (next.head, next.end);
         }
     };
-    let (mut body, mut trailers) = (BytesMut::new(), None);
-    while !end {
+    let (body, trailers) = if end { (Bytes::new(), None) } else { read(&mut up, most).await? };
+    up.finish(cluster);
+    Ok(Answer { head, body, trailers })
+}
+
+/// Reads a body of at most so many bytes, and its trailers.
+async fn read(up: &mut UpstreamStream, most: usize) -> Result<(Bytes, Option<Headers>), Failure> {
+    let mut body = BytesMut::new();
+    loop {
         let frame = poll_fn(|cx| {
             let _ = up.poll_flush(cx);
             up.poll_frame(cx)
@@ -90,13 +97,8 @@ async fn exchange(cluster: &LocalCluster, call: Call<'_>, random: u64) -> Result
                 return Err(Failure::UpstreamProtocol("the body is too long"));
             }
             Frame::Data(data) => body.extend_from_slice(&data),
-            Frame::Trailers(found) => {
-                trailers = Some(found);
-                break;
-            }
-            Frame::End => break,
+            Frame::Trailers(trailers) => return Ok((body.freeze(), Some(trailers))),
+            Frame::End => return Ok((body.freeze(), None)),
         }
     }
-    up.finish(cluster);
-    Ok(Answer { head, body: body.freeze(), trailers })
 }
