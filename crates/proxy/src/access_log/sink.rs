@@ -151,7 +151,8 @@ impl Sinks {
     /// Waits until everything queued so far is written, at most for so long; whether it is.
     pub fn sync(&self, longest: Duration) -> bool {
         let deadline = Instant::now() + longest;
-        self.all().iter().fold(true, |all, sink| sink.sync(deadline) && all)
+        // Every sink, whatever became of those before.
+        self.all().iter().map(|sink| sink.sync(deadline)).min().unwrap_or(true)
     }
 
     /// The sum of a counter over all sinks.
