@@ -1,6 +1,7 @@
 //! Certificates and SPIFFE names: an authority (self-signed, or plugged in with its chain), requests that it signs,
 //! trust bundles, and the identities in all of them. Pure: keys in memory, no I/O, the time is given.
 
+mod any_server;
 mod authority;
 mod bundle;
 mod chain;
@@ -12,6 +13,7 @@ mod lifetime;
 mod pem;
 mod spiffe;
 
+pub use any_server::AnyServer;
 pub use authority::{Authority, matches};
 pub use bundle::{TrustBundle, expiry, is_self_signed, pem_validity, validity};
 pub use csr::{KeyRequest, SigningRequest};

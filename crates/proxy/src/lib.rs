@@ -19,6 +19,7 @@ pub mod run;
 pub mod stats;
 mod tcp;
 mod timer;
+pub mod tls;
 pub mod tls_info;
 pub mod upstream;
 pub mod worker;

@@ -171,6 +171,8 @@ pub struct ConnectionInfo {
     pub server_name: Option<Arc<str>>,
     /// Downstream TLS.
     pub tls: Option<Arc<TlsInfo>>,
+    /// Why the TLS handshake failed (`%DOWNSTREAM_TRANSPORT_FAILURE_REASON%`).
+    pub transport_failure: Option<Box<str>>,
     /// When it was accepted.
     pub start: Instant,
     /// When it was accepted, by the wall clock.

@@ -23,8 +23,9 @@ use crate::config::{Cluster, DrainScope, Listener, Store};
 use crate::convert;
 use crate::stats::ServerStats;
 use crate::stats::istio::{IstioMetrics, Node as IstioNode};
+use crate::tls::Source;
 use crate::worker::Workers;
-use crate::xds_client::{self, Applier, Dialer};
+use crate::xds_client::{self, Applier, Dialer, Sds};
 
 /// How long the end waits for access logs to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -89,6 +90,7 @@ pub struct Server {
 struct Statics {
     clusters: Vec<Cluster>,
     listeners: Vec<Listener>,
+    waits_for_secrets: convert::WaitsForSecrets,
 }
 
 impl Server {
@@ -103,6 +105,11 @@ impl Server {
         store.set_drain_time(settings.drain_time);
         let context = Arc::new(context(&bootstrap, &plan, store.clone()));
         let statics = statics(&bootstrap, &context)?;
+        let dialer = Dialer { mark: context.upstream_socket.mark };
+        let node = bootstrap.node.clone().unwrap_or_default();
+        let sds = Sds { context: context.clone(), node, dialer, clusters: plan.streams.clone() };
+        tokio::spawn(sds.run());
+        warm(&context, &statics.waits_for_secrets).await;
         let workers = Arc::new(Workers::start(store.clone(), settings.handed)?);
         store.put_clusters(statics.clusters);
         store.update_listeners(statics.listeners, &[]);
@@ -265,6 +272,25 @@ fn stop_listening(store: &Store, workers: &Workers, stats: &ServerStats, scope: 
         tracing::warn!(%error, "while draining");
     }
 }
+/// Waits for the secrets of the bootstrap's own resources, except those that the control plane gives later.
+async fn warm(context: &convert::Context, waits: &convert::WaitsForSecrets) {
+    let mut waits = waits.clone();
+    waits.retain(|(slot, _)| slot.source != Source::Ads);
+    let mut arrivals = context.secrets.arrivals();
+    let all = async {
+        while !waits.iter().all(|(slot, _)| slot.is_settled()) {
+            if arrivals.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    // A bootstrap that waits for ever would never serve its own administration.
+    let limit = Some(convert::longest_wait(&waits)).filter(|limit| !limit.is_zero());
+    let _ = tokio::time::timeout(limit.unwrap_or(LONGEST_WARMING), all).await;
+}
+
+/// Longest wait for the secrets of the bootstrap's own resources, where they name none.
+const LONGEST_WARMING: Duration = Duration::from_secs(15);
 
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -280,6 +306,7 @@ fn context(bootstrap: &Bootstrap, plan: &Plan, store: Arc<Store>) -> convert::Co
     }
     convert::Context {
         store,
+        secrets: Arc::default(),
         sinks: Arc::<Sinks>::default(),
         istio: Arc::new(IstioMetrics::new(node)),
         upstream_socket,
@@ -288,12 +315,17 @@ fn context(bootstrap: &Bootstrap, plan: &Plan, store: Arc<Store>) -> convert::Co
 
 /// Converts the static resources.
 fn statics(bootstrap: &Bootstrap, context: &convert::Context) -> Result<Statics, BootstrapError> {
-    let mut statics = Statics { clusters: Vec::new(), listeners: Vec::new() };
+    let mut statics = Statics { clusters: Vec::new(), listeners: Vec::new(), waits_for_secrets: Vec::new() };
     let Some(resources) = &bootstrap.static_resources else { return Ok(statics) };
     let failed = |kind: &str, index: usize, name: &str, error| BootstrapError::Resource {
         resource: format!("static_resources.{kind}[{index}] ({name})"),
         error,
     };
+    for (index, message) in resources.secrets.iter().enumerate() {
+        let secret =
+            convert::secret(message).map_err(|error| failed("secrets", index, &message.name, error))?;
+        context.secrets.put_static(&message.name, secret);
+    }
     for (index, message) in resources.clusters.iter().enumerate() {
         // The agent's sockets are for the proxy itself, which dials them as the plan says.
         if is_local(message) {
@@ -301,11 +333,13 @@ fn statics(bootstrap: &Bootstrap, context: &convert::Context) -> Result<Statics,
         }
         let converted = convert::cluster(message, context)
             .map_err(|error| failed("clusters", index, &message.name, error))?;
+        statics.waits_for_secrets.extend(converted.waits_for_secrets);
         statics.clusters.push(converted.cluster);
     }
     for (index, message) in resources.listeners.iter().enumerate() {
         let converted = convert::listener(message, context)
             .map_err(|error| failed("listeners", index, &message.name, error))?;
+        statics.waits_for_secrets.extend(converted.waits_for_secrets);
         statics.listeners.push(converted.listener);
     }
     Ok(statics)

@@ -4,6 +4,7 @@ mod configs;
 pub mod forward;
 mod load;
 pub mod local;
+mod mtls;
 mod process;
 
 use std::fs;
@@ -20,7 +21,7 @@ use process::{Pinned, free_port};
 /// What to measure.
 #[derive(Args)]
 pub struct Options {
-    /// `proxy` (the default), `control` or `local`.
+    /// `proxy` (the default), `control`, `local` or `mtls`.
     #[arg(default_value = "proxy")]
     what: String,
     /// Seconds a measurement.
@@ -60,7 +61,8 @@ pub fn run(options: &Options) -> Result<()> {
         "proxy" => proxies(options),
         "control" => control(),
         "local" => local::run(&lateen(options)?),
-        other => bail!("there is no benchmark {other:?}: use proxy, control or local"),
+        "mtls" => mtls::run(options, &lateen(options)?),
+        other => bail!("there is no benchmark {other:?}: use proxy, control, local or mtls"),
     }
 }
 
@@ -143,7 +145,8 @@ fn measure(name: &str, program: &Path, base: Ports, folder: &Path, floor: f64, s
     drop(started);
     if matches!(name, "lateen" | "envoy") {
         let many = start(name, program, &ports, CLUSTERS, folder)?;
-        row.cluster_kib = Some((many.settled_rss_kib()? as f64 - row.rss_idle_mib * 1024.0) / CLUSTERS as f64);
+        row.cluster_kib =
+            Some((many.settled_rss_kib()? as f64 - row.rss_idle_mib * 1024.0) / CLUSTERS as f64);
     }
     Ok(row)
 }

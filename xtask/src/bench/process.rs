@@ -77,7 +77,7 @@ impl Pinned {
     }
 
     /// Resident memory in KiB, of the process and its children.
-    fn rss_kib(&self) -> Result<u64> {
+    pub fn rss_kib(&self) -> Result<u64> {
         let mut kib = 0;
         for pid in self.family()? {
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;

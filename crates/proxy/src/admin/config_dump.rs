@@ -14,12 +14,19 @@ use super::{Query, Reply};
 use crate::run::Server;
 
 /// What is asked for.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     /// One part alone, such as `dynamic_listeners`.
     resource: Option<&'a str>,
     /// Resources whose name matches.
     name: Option<Regex>,
     endpoints: bool,
+}
+
+impl Wanted<'_> {
+    /// Whether a resource of that name is asked for.
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.name.as_ref().is_none_or(|pattern| pattern.is_match(name))
+    }
 }
 
 pub(super) fn answer(server: &Server, query: &Query) -> Reply {
@@ -47,6 +54,7 @@ fn dump(server: &Server, wanted: &Wanted<'_>) -> Result<Vec<Value>, JsonError> {
         listeners(server, wanted, &pool, &bootstrap),
         routes(server, wanted, &pool, &bootstrap),
         endpoints(server, wanted, &pool),
+        super::secrets::section(server, wanted),
     ];
     if let Some(resource) = wanted.resource {
         // One part: its resources stand in the list themselves.
@@ -72,7 +80,7 @@ fn dump(server: &Server, wanted: &Wanted<'_>) -> Result<Vec<Value>, JsonError> {
 }
 
 /// A section of the dump: its message, and its parts.
-type Section = Option<(&'static str, Vec<(&'static str, Vec<Value>)>)>;
+pub(super) type Section = Option<(&'static str, Vec<(&'static str, Vec<Value>)>)>;
 
 /// Static resources of the bootstrap, wrapped as the dump wraps them.
 fn statics(
@@ -237,7 +245,7 @@ fn masked(value: Value, mask: &str) -> Value {
     Value::Object(kept.collect())
 }
 
-fn time(time: SystemTime) -> Value {
+pub(super) fn time(time: SystemTime) -> Value {
     let mut text = Vec::new();
     crate::format::write_iso(time, &mut text);
     Value::String(String::from_utf8_lossy(&text).into_owned())

@@ -1,4 +1,4 @@
-//! `/ready`, `/server_info`, `/memory`, `/certs`.
+//! `/ready`, `/server_info`, `/memory`.
 
 use std::sync::atomic::Ordering;
 
@@ -62,11 +62,6 @@ pub(super) fn memory() -> Reply {
         "total_thread_cache": "0",
         "total_physical_bytes": bytes,
     }))
-}
-
-/// Certificates come with SDS; until then there are those of the configuration, which `/config_dump` shows.
-pub(super) fn certs() -> Reply {
-    Reply::json(&json!({ "certificates": [] }))
 }
 
 impl Server {

@@ -1,5 +1,6 @@
 //! Administration over HTTP, with Envoy's paths.
 
+mod certs;
 mod clusters;
 mod config_dump;
 mod dump;
@@ -8,6 +9,7 @@ mod info;
 mod listeners;
 mod logging;
 mod reply;
+mod secrets;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -57,7 +59,7 @@ pub(crate) fn answer(server: &Server, method: &Method, path: &str, query: &Query
         return Reply::text(405, format!("Method Not Allowed: {path} requires POST\n"));
     }
     match path {
-        "/certs" => info::certs(),
+        "/certs" => certs::answer(server),
         "/clusters" => clusters::answer(server, query),
         "/config_dump" => config_dump::answer(server, query),
         "/drain_listeners" => drain_listeners(server, query),

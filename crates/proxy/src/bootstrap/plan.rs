@@ -2,6 +2,7 @@
 
 #![allow(deprecated, reason = "Envoy takes deprecated fields, and so must we")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use lateen_xds::client::Flavour;
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) upstream_socket: UpstreamSocket,
     /// The control plane.
     pub(crate) ads: Option<Ads>,
+    /// Where the static clusters lead that secrets may come from.
+    pub(crate) streams: BTreeMap<String, Vec<Target>>,
 }
 
 /// How the control plane is reached.
@@ -74,8 +77,14 @@ fn read(message: &pb::Bootstrap, at: &At<'_>) -> convert::Converted<Plan> {
             plan.upstream_socket = convert::bind_config(bind, &at.field("upstream_bind_config"))?;
         }
     }
+    let clusters = static_resources.as_ref().map_or(&[][..], |resources| &resources.clusters);
+    for cluster in clusters.iter().filter(|cluster| cluster.transport_socket.is_none()) {
+        // One without hosts is no place for a stream; whoever names it as one is told so.
+        if let Ok(hosts) = hosts(cluster, at) {
+            plan.streams.insert(cluster.name.clone(), hosts);
+        }
+    }
     if let Some(resources) = dynamic_resources {
-        let clusters = static_resources.as_ref().map_or(&[][..], |resources| &resources.clusters);
         plan.ads = ads(resources, clusters, &at.field("dynamic_resources"))?;
     }
     Ok(plan)

@@ -2,6 +2,7 @@
 
 use super::endpoint::EndpointSlot;
 use super::tls::TlsClient;
+use crate::tls::TlsStats;
 use crate::upstream::stats::ClusterStats;
 use arc_swap::ArcSwapOption;
 use std::net::SocketAddr;
@@ -48,6 +49,10 @@ pub struct Cluster {
     pub transport: Transport,
     /// Socket settings.
     pub socket: UpstreamSocket,
+    /// Whether Istio's ALPN filter may replace the ALPN protocols of connections (`istio.alpn_override` metadata).
+    pub alpn_override: bool,
+    /// Tell upstreams of TCP who we are, and learn who they are, where ALPN agreed on that (`istio-peer-exchange`).
+    pub exchange: bool,
     /// Istio's metadata of the cluster: the services it stands for.
     pub services: Vec<ClusterService>,
 }
@@ -81,6 +86,8 @@ impl Cluster {
             max_connection_duration: None,
             transport: Transport::Plain,
             socket: UpstreamSocket::default(),
+            alpn_override: true,
+            exchange: false,
             services: Vec::new(),
         }
     }
@@ -291,6 +298,19 @@ pub enum Transport {
     Matches(Vec<TransportMatch>),
 }
 
+impl Transport {
+    /// The request header that names the server to ask for (`:authority` is the rule), where that is automatic.
+    pub fn auto_sni(&self) -> Option<&str> {
+        let first = match self {
+            Transport::Plain => None,
+            Transport::Tls(tls) => Some(tls),
+            // The option is the cluster's, so that every context has it.
+            Transport::Matches(list) => list.iter().find_map(|candidate| candidate.tls.as_ref()),
+        };
+        first.and_then(|tls| tls.auto_sni.as_deref())
+    }
+}
+
 /// A transport for endpoints that carry some labels.
 #[derive(Clone, Debug)]
 pub struct TransportMatch {
@@ -344,6 +364,8 @@ pub struct ClusterSlot {
     pub id: u64,
     /// Statistics; they outlive updates.
     pub stats: ClusterStats,
+    /// Counters of TLS; they outlive updates as well.
+    pub tls_stats: TlsStats,
     /// What is in use.
     pub in_use: InUse,
     current: ArcSwapOption<Cluster>,
@@ -358,6 +380,7 @@ impl ClusterSlot {
             name: name.into(),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             stats: ClusterStats::new(workers),
+            tls_stats: TlsStats::new(workers),
             in_use: InUse::default(),
             current: ArcSwapOption::empty(),
         }

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
+    /// The unix socket to connect to instead; `address` then only tells it apart from others.
+    pub pipe: Option<Arc<std::path::Path>>,
     /// Host name, for `auto_host_rewrite` and logs.
     pub hostname: Option<Arc<str>>,
     /// Load-balancing weight; 1 by default.
@@ -37,6 +39,7 @@ impl Endpoint {
     pub fn new(address: SocketAddr) -> Self {
         Endpoint {
             address,
+            pipe: None,
             hostname: None,
             weight: 1,
             priority: 0,

@@ -12,6 +12,22 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// ALPN protocols by the protocol that is spoken upstream, so that the peer knows what comes before it comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlpnOverride {
+    /// For HTTP/1.1.
+    pub http1: Vec<Vec<u8>>,
+    /// For HTTP/2.
+    pub http2: Vec<Vec<u8>>,
+}
+
+impl AlpnOverride {
+    /// The protocols to offer.
+    pub fn of(&self, http2: bool) -> &[Vec<u8>] {
+        if http2 { &self.http2 } else { &self.http1 }
+    }
+}
+
 /// Settings of HTTP on a filter chain.
 #[derive(Debug)]
 pub struct HttpConnectionManager {
@@ -19,6 +35,8 @@ pub struct HttpConnectionManager {
     pub stat_prefix: Arc<str>,
     /// Which protocols are served.
     pub codec: Codec,
+    /// ALPN protocols that are offered to upstreams instead of their clusters' (Istio's `istio.alpn` filter).
+    pub alpn_override: Option<Arc<AlpnOverride>>,
     /// Where routes stand.
     pub routes: Arc<RouteSlot>,
     /// Filters in order, without the router.
@@ -94,6 +112,7 @@ impl HttpConnectionManager {
         HttpConnectionManager {
             stat_prefix: stat_prefix.into(),
             codec: Codec::Auto,
+            alpn_override: None,
             routes,
             filters: Vec::new(),
             access_logs: Vec::new(),

@@ -7,6 +7,7 @@ use super::rbac::RbacFilter;
 use super::tcp_proxy::TcpProxy;
 use super::tls::TlsServer;
 use crate::request_info::{AccessLog, NetworkExtension};
+use arc_swap::ArcSwap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -198,6 +199,9 @@ pub struct FilterChain {
     pub hash: u64,
     /// What a connection must be.
     pub matches: FilterChainMatch,
+    /// Server names of the listener's other chains. A request for one of them that comes over a connection of this
+    /// chain is misdirected (RFC 9110, 15.5.20).
+    pub foreign_names: ArcSwap<Vec<Box<str>>>,
     /// TLS; none: plain text.
     pub tls: Option<Arc<TlsServer>>,
     /// Limit of the TLS handshake; none: no limit.
@@ -217,6 +221,7 @@ impl FilterChain {
             name: "".into(),
             hash: 0,
             matches: FilterChainMatch::default(),
+            foreign_names: ArcSwap::default(),
             tls: None,
             handshake_timeout: None,
             filters: Vec::new(),

@@ -12,6 +12,7 @@ use super::keys::{KeySources, KeySpec, NewKeys, RemoteKeys};
 use super::listener::Listener;
 use super::route::VirtualHost;
 use super::route_table::{RouteSlot, RouteTable};
+use crate::tls::TlsStats;
 use crate::upstream::stats::ListenerStats;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, HashMap};
@@ -51,6 +52,8 @@ pub struct ActiveListener {
     pub config: Arc<Listener>,
     /// Counters; they outlive updates.
     pub stats: Arc<ListenerStats>,
+    /// Counters of TLS; they outlive updates as well.
+    pub tls_stats: Arc<TlsStats>,
 }
 
 /// Listeners in force.
@@ -228,9 +231,12 @@ impl Store {
                 reuse_chains(&mut listener, &old.config);
                 self.drain_chains(&old.config, Some(&listener));
             }
-            let stats = old.map_or_else(|| Arc::new(ListenerStats::new(self.workers)), |old| old.stats);
+            let (stats, tls_stats) = old.map_or_else(
+                || (Arc::new(ListenerStats::new(self.workers)), Arc::new(TlsStats::new(self.workers))),
+                |old| (old.stats, old.tls_stats),
+            );
             self.prepare_listener(&listener);
-            let active = ActiveListener { config: Arc::new(listener), stats };
+            let active = ActiveListener { config: Arc::new(listener), stats, tls_stats };
             table.by_name.insert(active.config.name.clone(), active);
         }
         table.by_address = table
@@ -280,6 +286,8 @@ fn keep_endpoint_state(old: &Arc<EndpointSlot>, new: &Arc<EndpointSlot>) -> Arc<
 fn reuse_chains(listener: &mut Listener, old: &Listener) {
     for chain in listener.filter_chains.iter_mut().chain(&mut listener.default_chain) {
         if let Some(same) = chains(old).find(|candidate| chain.hash != 0 && candidate.hash == chain.hash) {
+            // What the chains beside it serve may have changed.
+            same.foreign_names.store(chain.foreign_names.load_full());
             *chain = same.clone();
         }
     }

@@ -3,6 +3,7 @@
 use super::cluster::ClusterSlot;
 use crate::request_info::AccessLog;
 use crate::upstream::stats::TcpStats;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ pub struct TcpProxy {
     pub max_connect_attempts: u32,
     /// Hash the source address (ring hash, maglev).
     pub hash_source_ip: bool,
+    /// Tell the client who we are, and learn who it is, where ALPN agreed on that (`istio-peer-exchange`).
+    pub exchange: bool,
+    /// What peers are told.
+    pub announcement: Bytes,
     /// Access logs and metrics.
     pub access_logs: Vec<Arc<dyn AccessLog>>,
     /// Statistics.
@@ -37,6 +42,8 @@ impl TcpProxy {
             max_connection_duration: None,
             max_connect_attempts: 1,
             hash_source_ip: false,
+            exchange: false,
+            announcement: Bytes::new(),
             access_logs: Vec::new(),
             stats: Arc::new(TcpStats::new(workers)),
         }

@@ -79,7 +79,12 @@ fn host(endpoint: &eds::LbEndpoint, at: &At<'_>) -> Converted<Host> {
     take!(inner, at, Endpoint { address, hostname } ignore {
         health_check_config, additional_addresses, observability_name,
     });
-    let mut host = Host::new(values::ip_port(address, &at.field("address"))?);
+    let mut host = match address.as_ref().and_then(|address| address.address.as_ref()) {
+        Some(super::pb::core::address::Address::Pipe(pipe)) => {
+            pipe_host(&pipe.path, &at.field("address").field("pipe"))?
+        }
+        _ => Host::new(values::ip_port(address, &at.field("address"))?),
+    };
     host.hostname = Some(hostname.as_str()).filter(|name| !name.is_empty()).map(Into::into);
     host.weight = values::u32_or(load_balancing_weight, 1);
     if host.weight == 0 {
@@ -97,5 +102,19 @@ fn host(endpoint: &eds::LbEndpoint, at: &At<'_>) -> Converted<Host> {
     if let Some(istio) = values::metadata(metadata, "istio") {
         host.peer = values::text(istio, "workload").map(|text| Arc::new(endpoint_peer(text)));
     }
+    Ok(host)
+}
+
+/// A unix socket. Its address is one that leads nowhere (RFC 6666), made of the path.
+fn pipe_host(path: &str, at: &At<'_>) -> Converted<Host> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    if path.is_empty() || path.starts_with('@') {
+        return Err(at.field("path").error("must be the path of a unix socket"));
+    }
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    let address = u128::from(hasher.finish()) | 0x0100_u128 << 112;
+    let mut host = Host::new(std::net::SocketAddr::from((std::net::Ipv6Addr::from(address), 0)));
+    host.pipe = Some(std::path::Path::new(path).into());
     Ok(host)
 }

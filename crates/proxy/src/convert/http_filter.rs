@@ -16,10 +16,10 @@ use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager
 use prost::{Message, Name as _};
 
 use super::pb::protobuf::Any;
-use super::{At, Context, Converted, any, ext_authz, jwt, rbac, route, take, values};
+use super::{At, Context, Converted, any, ext_authz, istio_alpn, jwt, rbac, route, take, values};
 use crate::config::{
-    AbortStatus, CorsPolicy as Cors, FaultAbort as Abort, FaultDelay as Delay, FaultPolicy, FaultSource,
-    Fraction, HttpFilter as Filter, TrafficDirection,
+    AbortStatus, AlpnOverride, CorsPolicy as Cors, FaultAbort as Abort, FaultDelay as Delay, FaultPolicy,
+    FaultSource, Fraction, HttpFilter as Filter, TrafficDirection,
 };
 use crate::request_info::AccessLog;
 use crate::stats::istio::Changes;
@@ -30,6 +30,7 @@ pub(super) struct Filters {
     pub(super) filters: Vec<Filter>,
     pub(super) metrics: Vec<Arc<dyn AccessLog>>,
     pub(super) suppress_envoy_headers: bool,
+    pub(super) alpn: Option<Arc<AlpnOverride>>,
 }
 
 /// Reads a chain of HTTP filters; the router must be the last.
@@ -93,8 +94,9 @@ pub(super) fn read_all(
                 Some("io.istio.http.peer_metadata.Config" | "envoy.http.peer_metadata.Config") => {
                     exchanges = true
                 }
-                // Chooses ALPN names of mutual TLS; plain text has none.
-                Some("istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig") => {}
+                Some("istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig") => {
+                    filters.alpn = istio_alpn::read(config, &field)?;
+                }
                 kind if filter.is_optional => {
                     tracing::warn!(filter = name, kind, "an optional HTTP filter is not known and left out");
                 }

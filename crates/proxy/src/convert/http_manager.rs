@@ -50,6 +50,7 @@ pub(super) fn read(
     settings.codec = codec(*codec_type, &at.field("codec_type"))?;
     settings.filters = filters.filters;
     settings.suppress_envoy_headers = filters.suppress_envoy_headers;
+    settings.alpn_override = filters.alpn;
     settings.access_logs = access_log::read_all(access_log, context, &at.field("access_log"))?;
     settings.access_logs.extend(filters.metrics);
     if !server_name.is_empty() {

@@ -14,6 +14,7 @@ mod ext_authz;
 mod http_filter;
 mod http_manager;
 pub(crate) mod ignored;
+mod istio_alpn;
 mod jwt;
 mod listener;
 pub(crate) mod metadata;
@@ -27,7 +28,6 @@ mod tcp_proxy;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
-mod tls_verify;
 mod values;
 
 use std::sync::Arc;
@@ -39,18 +39,23 @@ pub use listener::{ConvertedListener, listener};
 pub use route::{ConvertedRoutes, route_configuration, virtual_host};
 pub use take::ConvertError;
 pub(crate) use take::{At, take};
+pub(crate) use tls::longest_wait;
+pub use tls::{WaitsForSecrets, secret};
 pub(crate) use values::host_port;
 pub use values::socket_address;
 
 use crate::access_log::Sinks;
 use crate::config::{Store, UpstreamSocket};
 use crate::stats::istio::IstioMetrics;
+use crate::tls::SecretStore;
 
 /// What conversion needs beside the message.
 #[derive(Debug)]
 pub struct Context {
     /// Where slots of clusters, endpoints and routes are interned.
     pub store: Arc<Store>,
+    /// Where secrets are interned.
+    pub secrets: Arc<SecretStore>,
     /// The files that access logs go to.
     pub sinks: Arc<Sinks>,
     /// Istio's metrics and metadata exchange.

@@ -50,6 +50,8 @@ pub(super) fn read(message: &pb::TcpProxy, context: &Context, at: &At<'_>) -> Co
             &at.field("max_downstream_connection_duration"),
         )?,
         max_connect_attempts: values::u32_or(max_connect_attempts, 1).max(1),
+        exchange: false,
+        announcement: context.istio.announcement(),
         hash_source_ip: !hash_policy.is_empty(),
         access_logs: access_log::read_all(access_log, context, &at.field("access_log"))?,
         stats: TcpStats::new(context.store.workers()).into(),

@@ -14,6 +14,7 @@ use crate::stats::istio::{IstioMetrics, Node};
 pub(crate) fn context() -> Context {
     Context {
         store: Store::new(1),
+        secrets: Arc::default(),
         sinks: Arc::default(),
         istio: Arc::new(IstioMetrics::new(Node::default())),
         upstream_socket: UpstreamSocket::default(),

@@ -15,7 +15,10 @@ pub(super) enum Operator {
     /// Reads what nothing here sets.
     Nothing,
     UniqueId,
+    /// Of the downstream connection's TLS session.
     Connection(Tls),
+    /// Of the upstream connection's.
+    UpstreamTls(Tls),
     /// What filters told: a namespace and the way to the value in it.
     Metadata(Box<str>, Box<[Box<str>]>),
 }
@@ -78,6 +81,7 @@ pub(super) enum Text {
     UpstreamCluster,
     UpstreamClusterRaw,
     UpstreamFailure,
+    DownstreamFailure,
     ServerName,
     RouteName,
     VirtualHost,
@@ -96,8 +100,18 @@ pub(super) enum GrpcForm {
 pub(super) enum Tls {
     Version,
     Cipher,
+    SessionReused,
     PeerUriSan,
     PeerDnsSan,
+    PeerIpSan,
     PeerSubject,
+    PeerIssuer,
+    PeerSerial,
+    PeerFingerprint,
+    PeerCert,
+    PeerValidFrom,
+    PeerValidUntil,
     LocalUriSan,
+    LocalDnsSan,
+    LocalSubject,
 }

@@ -58,6 +58,7 @@ fn operator(name: &str, argument: Option<&str>) -> Result<Operator, String> {
         return Ok(operator);
     }
     let operator = number(name)
+        .or_else(|| tls(name))
         .or_else(|| address(name))
         .or_else(|| text(name))
         .ok_or_else(|| format!("the operator `%{name}%` is not known"))?;
@@ -169,6 +170,33 @@ fn address(name: &str) -> Option<Operator> {
     Some(Operator::Address(address, part))
 }
 
+/// `DOWNSTREAM_TLS_VERSION`, `UPSTREAM_PEER_URI_SAN` and the like.
+fn tls(name: &str) -> Option<Operator> {
+    let (field, wrap): (_, fn(Tls) -> Operator) = match name.strip_prefix("DOWNSTREAM_") {
+        Some(field) => (field, Operator::Connection),
+        None => (name.strip_prefix("UPSTREAM_")?, Operator::UpstreamTls),
+    };
+    Some(wrap(match field {
+        "TLS_VERSION" => Tls::Version,
+        "TLS_CIPHER" => Tls::Cipher,
+        "TLS_SESSION_REUSED" => Tls::SessionReused,
+        "PEER_URI_SAN" => Tls::PeerUriSan,
+        "PEER_DNS_SAN" => Tls::PeerDnsSan,
+        "PEER_IP_SAN" => Tls::PeerIpSan,
+        "PEER_SUBJECT" => Tls::PeerSubject,
+        "PEER_ISSUER" => Tls::PeerIssuer,
+        "PEER_SERIAL" => Tls::PeerSerial,
+        "PEER_FINGERPRINT_256" => Tls::PeerFingerprint,
+        "PEER_CERT" => Tls::PeerCert,
+        "PEER_CERT_V_START" => Tls::PeerValidFrom,
+        "PEER_CERT_V_END" => Tls::PeerValidUntil,
+        "LOCAL_URI_SAN" => Tls::LocalUriSan,
+        "LOCAL_DNS_SAN" => Tls::LocalDnsSan,
+        "LOCAL_SUBJECT" => Tls::LocalSubject,
+        _ => return None,
+    }))
+}
+
 fn text(name: &str) -> Option<Operator> {
     let text = match name {
         "PROTOCOL" => Text::Protocol,
@@ -188,18 +216,12 @@ fn text(name: &str) -> Option<Operator> {
         "AUTHORITY" => Text::Authority,
         "HOSTNAME" => return Some(Operator::Constant(hostname().into_bytes().into())),
         "UNIQUE_ID" => return Some(Operator::UniqueId),
-        "DOWNSTREAM_TLS_VERSION" => return Some(Operator::Connection(Tls::Version)),
-        "DOWNSTREAM_TLS_CIPHER" => return Some(Operator::Connection(Tls::Cipher)),
-        "DOWNSTREAM_PEER_URI_SAN" => return Some(Operator::Connection(Tls::PeerUriSan)),
-        "DOWNSTREAM_PEER_DNS_SAN" => return Some(Operator::Connection(Tls::PeerDnsSan)),
-        "DOWNSTREAM_PEER_SUBJECT" => return Some(Operator::Connection(Tls::PeerSubject)),
-        "DOWNSTREAM_LOCAL_URI_SAN" => return Some(Operator::Connection(Tls::LocalUriSan)),
+        "DOWNSTREAM_TRANSPORT_FAILURE_REASON" => Text::DownstreamFailure,
         "VIRTUAL_CLUSTER_NAME"
-        | "DOWNSTREAM_TRANSPORT_FAILURE_REASON"
         | "LOCAL_REPLY_BODY"
         | "DOWNSTREAM_TLS_SESSION_ID"
-        | "TRACE_ID"
-        | "DOWNSTREAM_PEER_CERT" => return Some(Operator::Nothing),
+        | "UPSTREAM_TLS_SESSION_ID"
+        | "TRACE_ID" => return Some(Operator::Nothing),
         _ => return None,
     };
     Some(Operator::Text(text))

@@ -33,6 +33,7 @@ pub(crate) fn info() -> RequestInfo {
         direct_remote: address("10.0.0.1:40000"),
         server_name: None,
         tls: None,
+        transport_failure: None,
         start: std::time::Instant::now(),
         start_wall: UNIX_EPOCH,
     };

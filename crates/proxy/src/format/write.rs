@@ -54,6 +54,9 @@ pub(super) fn write(operator: &Operator, context: &LogContext<'_>, out: &mut Vec
         Operator::Connection(field) => {
             return context.info.connection.tls.as_deref().is_some_and(|tls| write_tls(*field, tls, out));
         }
+        Operator::UpstreamTls(field) => {
+            return context.info.upstream.tls.as_deref().is_some_and(|tls| write_tls(*field, tls, out));
+        }
     }
     true
 }
@@ -186,6 +189,7 @@ fn text(text: Text, context: &LogContext<'_>, out: &mut Vec<u8>) -> bool {
         Text::UpstreamCluster => info.upstream.cluster.as_deref().map(|cluster| &*cluster.stat_name),
         Text::UpstreamClusterRaw => info.upstream.cluster.as_deref().map(|cluster| &*cluster.name),
         Text::UpstreamFailure => info.upstream.failure.as_deref(),
+        Text::DownstreamFailure => info.connection.transport_failure.as_deref(),
         Text::ServerName => info.connection.server_name.as_deref(),
         Text::RouteName => info.route.as_deref().map(|route| &*route.name),
         Text::VirtualHost => info.virtual_host.as_deref(),
@@ -250,13 +254,41 @@ fn write_tls(field: Tls, tls: &TlsInfo, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(names.join(",").as_bytes());
         !names.is_empty()
     };
+    let (peer, local) = (tls.peer.as_deref(), tls.local.as_deref());
     let text = match field {
         Tls::Version => tls.version,
         Tls::Cipher => tls.cipher,
+        Tls::SessionReused => {
+            if tls.resumed {
+                "true"
+            } else {
+                "false"
+            }
+        }
         Tls::PeerSubject => tls.peer_subject().unwrap_or(""),
+        Tls::PeerIssuer => peer.map_or("", |peer| &peer.issuer),
+        Tls::PeerSerial => peer.map_or("", |peer| &peer.serial),
+        Tls::PeerFingerprint => peer.map_or("", |peer| &peer.sha256),
+        Tls::LocalSubject => local.map_or("", |local| &local.subject),
         Tls::PeerUriSan => return joined(tls.peer_uri_sans(), out),
         Tls::PeerDnsSan => return joined(tls.peer_dns_sans(), out),
         Tls::LocalUriSan => return joined(tls.local_uri_sans(), out),
+        Tls::LocalDnsSan => return joined(local.map_or(&[], |local| &local.dns_sans), out),
+        Tls::PeerIpSan => {
+            let addresses = peer.map_or(&[][..], |peer| &peer.ip_sans);
+            return joined(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), out);
+        }
+        Tls::PeerCert | Tls::PeerValidFrom | Tls::PeerValidUntil => {
+            let Some(peer) = peer else { return false };
+            match field {
+                Tls::PeerCert => {
+                    out.extend_from_slice(crate::http::url_encoded_pem(peer, 1).as_bytes());
+                }
+                Tls::PeerValidFrom => time::write_iso(peer.not_before, out),
+                _ => time::write_iso(peer.not_after, out),
+            }
+            return true;
+        }
     };
     out.extend_from_slice(text.as_bytes());
     !text.is_empty()

@@ -1,5 +1,6 @@
 //! The router: tries a request at an upstream, again where its policy says so, and brings the response back.
 
+use super::RequestHead;
 use super::downstream::Downstream;
 use super::egress;
 use super::exchange::Exchange;
@@ -13,7 +14,7 @@ use crate::error::{Failure, Source};
 use crate::request_info::{Protocol, ResponseFlags};
 use crate::upstream::balancer::{Choice, hash_bytes};
 use crate::upstream::{
-    LocalCluster, Outcome, RequestPermit, RetryPermit, UpstreamHead, UpstreamStream, observe,
+    LocalCluster, Outcome, RequestPermit, RetryPermit, UpstreamHead, UpstreamStream, Wanted, observe,
 };
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -187,26 +188,31 @@ impl<'a> Forward<'a> {
         down: &mut D,
     ) -> Result<(UpstreamStream, UpstreamHead), Failure> {
         let http2 = speaks_http2(cluster.config.protocol, exchange);
-        let authority = exchange.head.authority.clone();
+        let connection = exchange.connection;
+        let name = server_name(&exchange.head, cluster.config.transport.auto_sni());
+        let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());
+        let alpn = connection.manager.alpn_override.as_ref().map(|alpn| alpn.of(http2));
+        let wanted = Wanted { name, alpn };
         let high = self.action.high_priority;
         let mut up = if http2 {
-            let connecting = cluster.http2(endpoint, high, &authority);
+            let connecting = cluster.http2(endpoint, high, wanted);
             let stream = guarded(exchange, &mut self.deadlines, self.request_done, down, connecting).await?;
             stream.retire_if_spent(cluster);
             UpstreamStream::H2(Box::new(stream))
         } else {
             // The rule is an idle connection: no timer, no future, no waiting.
-            let idle = cluster.pool(endpoint.address).checkout(cluster.reuse());
+            let idle = cluster.pool(endpoint.address, name).checkout(cluster.reuse());
             let client = match idle {
                 Some(client) => client,
                 None => {
-                    let connecting = cluster.http1(endpoint, high, &authority);
+                    let connecting = cluster.http1(endpoint, high, wanted);
                     guarded(exchange, &mut self.deadlines, self.request_done, down, connecting).await?
                 }
             };
             UpstreamStream::h1(client)
         };
         exchange.info.upstream.local = None;
+        exchange.info.upstream.tls = up.tls().cloned();
         exchange.info.upstream.protocol = Some(if http2 { Protocol::Http2 } else { Protocol::Http11 });
         exchange.info.timings.upstream_first_tx = Some(exchange.info.elapsed());
         let upgrade = exchange.upgrade.clone();
@@ -386,6 +392,21 @@ async fn guarded<D: Downstream, T>(
         deadlines.poll(exchange.timer, cx).map(Err)
     })
     .await
+}
+
+/// The server name by the request: its authority without port, or another header's value.
+pub(super) fn server_name(head: &RequestHead, header: Option<&str>) -> Option<bytes::Bytes> {
+    let host = |authority: &bytes::Bytes| {
+        let text = std::str::from_utf8(authority).ok()?;
+        Some(authority.slice(..crate::config::without_port(text).len()))
+    };
+    match header? {
+        ":authority" => host(&head.authority),
+        name => match head.headers.get(name) {
+            Some(value) => host(&bytes::Bytes::copy_from_slice(value)),
+            None => host(&head.authority),
+        },
+    }
 }
 
 fn speaks_http2(protocol: UpstreamProtocol, exchange: &Exchange<'_>) -> bool {

@@ -6,7 +6,7 @@ use super::path;
 use super::{RequestHead, Scheme};
 use crate::config::{Cidr, EscapedSlashes, ForwardClientCert, HttpConnectionManager, StripPort};
 use crate::error::LocalReply;
-use crate::request_info::{RequestInfo, ResponseFlags};
+use crate::request_info::{Protocol, RequestInfo, ResponseFlags};
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,6 +42,9 @@ pub fn prepare(
     info: &mut RequestInfo,
 ) -> Result<bool, Box<LocalReply>> {
     let manager = &*connection.manager;
+    if info.protocol == Some(Protocol::Http2) && !connection.chain.foreign_names.load().is_empty() {
+        directed(connection, head)?;
+    }
     normalize(manager, head, connection.info.local.port())?;
     head.scheme = if connection.info.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let external = addresses(connection, head, info);
@@ -53,6 +56,19 @@ pub fn prepare(
     }
     info.grpc = head.is_grpc();
     Ok(external)
+}
+
+/// Refuses a request that belongs on another connection: one that was made for another server name may have shown
+/// another certificate, and asked the client for none. Clients reuse HTTP/2 connections for every name of a
+/// certificate (RFC 9113, 9.1.1).
+fn directed(connection: &Connection, head: &RequestHead) -> Result<(), Box<LocalReply>> {
+    let authority = String::from_utf8_lossy(&head.authority);
+    let host = crate::config::without_port(&authority);
+    if crate::listener::is_misdirected(&connection.chain, host) {
+        let reply = LocalReply::new(421, "", ResponseFlags::default(), "misdirected_request");
+        return Err(Box::new(reply));
+    }
+    Ok(())
 }
 
 fn normalize(

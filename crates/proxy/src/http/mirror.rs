@@ -3,13 +3,15 @@
 use super::RequestHead;
 use super::egress;
 use super::exchange::Exchange;
+use super::forward::server_name;
 use super::h1::{BodyKind, Frame};
-use crate::config::{MirrorPolicy, RouteAction, UpstreamProtocol};
+use crate::config::{AlpnOverride, MirrorPolicy, RouteAction, UpstreamProtocol};
 use crate::error::Failure;
 use crate::upstream::balancer::Choice;
-use crate::upstream::{LocalCluster, RequestPermit, UpstreamStream};
+use crate::upstream::{LocalCluster, RequestPermit, UpstreamStream, Wanted};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -35,8 +37,9 @@ pub fn send(exchange: &Exchange<'_>, action: &RouteAction, frames: &[Frame]) {
             head.authority = egress::shadow_authority(&head.authority);
         }
         let (frames, body, random) = (frames.to_vec(), exchange.body, worker.random());
+        let alpn = exchange.connection.manager.alpn_override.clone();
         tokio::task::spawn_local(async move {
-            let copying = copy(cluster, head, body, frames, random);
+            let copying = copy(cluster, head, body, frames, random, alpn);
             match tokio::time::timeout(Duration::from_secs(15), copying).await {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => tracing::debug!(?failure, "mirrored request failed"),
@@ -52,14 +55,19 @@ async fn copy(
     body: BodyKind,
     frames: Vec<Frame>,
     random: u64,
+    alpn: Option<Arc<AlpnOverride>>,
 ) -> Result<(), Failure> {
     let endpoint = cluster.choose(Choice { random, hash: None, avoid: (&[], 0) }, None)?;
     let _permit = RequestPermit::new(&cluster.slot, &endpoint.state, cluster.limits(false), cluster.worker)?;
+    let http2 = cluster.config.protocol == UpstreamProtocol::Http2;
+    let name = server_name(&head, cluster.config.transport.auto_sni());
+    let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());
+    let wanted = Wanted { name, alpn: alpn.as_deref().map(|alpn| alpn.of(http2)) };
     let mut up = match cluster.config.protocol {
         UpstreamProtocol::Http2 => {
-            UpstreamStream::H2(Box::new(cluster.http2(&endpoint, false, &head.authority).await?))
+            UpstreamStream::H2(Box::new(cluster.http2(&endpoint, false, wanted).await?))
         }
-        _ => UpstreamStream::h1(cluster.http1(&endpoint, false, &head.authority).await?),
+        _ => UpstreamStream::h1(cluster.http1(&endpoint, false, wanted).await?),
     };
     up.push_request(&head, body, None)?;
     for frame in frames {

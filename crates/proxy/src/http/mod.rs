@@ -22,5 +22,6 @@ mod retry;
 pub mod routing;
 mod timeout;
 
+pub(crate) use client_cert::url_encoded_pem;
 pub use head::{RequestHead, ResponseHead, Scheme};
 pub use headers::Headers;

@@ -78,6 +78,13 @@ fn longest(ranges: &[Cidr], address: IpAddr) -> Option<u32> {
     ranges.iter().filter(|range| range.contains(address)).map(|range| u32::from(range.bits) + 1).max()
 }
 
+/// Whether a request for `host` that came over a connection of this chain belongs to another one.
+pub fn is_misdirected(chain: &FilterChain, host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let foreign = server_name(&chain.foreign_names.load(), Some(&host));
+    foreign > Some(0) && foreign > server_name(&chain.matches.server_names, Some(&host))
+}
+
 fn server_name(wanted: &[Box<str>], is: Option<&str>) -> Option<u32> {
     if wanted.is_empty() {
         return Some(0);

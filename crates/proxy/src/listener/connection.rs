@@ -159,6 +159,7 @@ impl Accepted {
             direct_remote: self.direct_remote,
             server_name: sniffed.server_name.as_deref().map(Into::into),
             tls: None,
+            transport_failure: None,
             start: self.start,
             start_wall: SystemTime::now(),
         }
@@ -186,22 +187,13 @@ async fn enter(
     mut info: ConnectionInfo,
 ) {
     let Accepted { worker, tcp, buffer, .. } = accepted;
-    let stats = active.stats.of(worker.index);
     let (io, prefix) = match &chain.tls {
         None => (Io::plain(tcp), buffer),
         Some(server) => {
             let io = Prefixed { prefix: buffer, tcp };
-            match tls::accept(server, io, chain.handshake_timeout).await {
-                Ok((stream, facts)) => {
-                    stats.ssl_handshake.inc();
-                    info.tls = Some(Arc::new(facts));
-                    (Io::Server(Box::new(stream)), BytesMut::new())
-                }
-                Err(error) => {
-                    stats.ssl_connection_error.inc();
-                    tracing::debug!(listener = %active.config.name, %error, "TLS handshake failed");
-                    return;
-                }
+            match tls::accept(server, io, &active, &chain, &mut info).await {
+                Some(io) => (io, BytesMut::new()),
+                None => return,
             }
         }
     };
@@ -248,9 +240,11 @@ async fn http(connection: Rc<Connection>, mut io: Io, mut prefix: BytesMut) {
     stats.downstream_cx_active.inc();
     let alpn = connection.info.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
     let http2 = match (connection.manager.codec, alpn) {
-        (Codec::Http2, _) | (Codec::Auto, Some("h2")) => true,
-        (Codec::Http1, _) | (Codec::Auto, Some(_)) => false,
-        (Codec::Auto, None) => inspect::is_http2_preface(&mut io, &mut prefix, &connection).await,
+        (Codec::Http2, _) | (Codec::Auto, Some("h2" | "istio-h2")) => true,
+        (Codec::Http1, _)
+        | (Codec::Auto, Some("http/1.1" | "http/1.0" | "istio-http/1.1" | "istio-http/1.0")) => false,
+        // Names such as `istio` tell who speaks, not what.
+        (Codec::Auto, _) => inspect::is_http2_preface(&mut io, &mut prefix, &connection).await,
     };
     if http2 {
         h2::server::serve(connection.clone(), io, prefix).await;

@@ -6,6 +6,7 @@ use crate::http::downstream::Connection;
 use crate::http::io::Io;
 use bytes::BytesMut;
 use std::io;
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -13,6 +14,8 @@ use tokio::net::TcpStream;
 const MAX_HELLO: usize = 16 << 10;
 /// Most bytes of an HTTP request line that are looked at.
 const MAX_LINE: usize = 8 << 10;
+/// Longest time from the first byte until it is known what is spoken.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
 /// How HTTP/2 connections begin (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -43,7 +46,7 @@ enum Look<T> {
 /// # Errors
 /// The connection failed, or ended before a byte came.
 pub async fn sniff(tcp: &mut TcpStream, buffer: &mut BytesMut, tls: bool, http: bool) -> io::Result<Sniffed> {
-    let mut ended = false;
+    let (mut ended, mut began) = (false, None);
     loop {
         let mut undecided = false;
         if tls {
@@ -68,7 +71,12 @@ pub async fn sniff(tcp: &mut TcpStream, buffer: &mut BytesMut, tls: bool, http: 
             return Ok(Sniffed::default());
         }
         buffer.reserve(2048);
-        ended = tcp.read_buf(buffer).await? == 0;
+        ended = match began {
+            None => tcp.read_buf(buffer).await? == 0,
+            // Who has begun must go on: half a ClientHello may not hold a connection for ever.
+            Some(began) => tokio::time::timeout_at(began + HELLO_TIMEOUT, tcp.read_buf(buffer)).await?? == 0,
+        };
+        began = began.or_else(|| Some(tokio::time::Instant::now()));
         if ended && buffer.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -9,4 +9,5 @@ mod socket;
 mod tls;
 
 pub use accept::accept;
+pub(crate) use chain_match::is_misdirected;
 pub use socket::bind;

@@ -21,7 +21,7 @@ fn clusters(store: &Store, out: &mut Vec<Metric>) {
         let mut push = |counter: &str, value| {
             out.push(Metric::scoped("cluster", "envoy_cluster_name", &cluster.stat_name, counter, value));
         };
-        for (counter, value) in slot.stats.read() {
+        for (counter, value) in slot.stats.read().into_iter().chain(slot.tls_stats.read()) {
             push(counter, value);
         }
         let endpoints = cluster.endpoints.load();
@@ -52,7 +52,7 @@ fn listeners(store: &Store, out: &mut Vec<Metric>) {
     let mut policies = BTreeMap::new();
     for active in store.listeners().by_name.values() {
         let address = active.config.addresses.first().map(|address| address.to_string().replace(':', "_"));
-        for (counter, value) in active.stats.read() {
+        for (counter, value) in active.stats.read().into_iter().chain(active.tls_stats.read()) {
             let address = address.as_deref().unwrap_or(&active.config.name);
             out.push(Metric::scoped("listener", "envoy_listener_address", address, counter, value));
         }

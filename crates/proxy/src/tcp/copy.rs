@@ -1,19 +1,21 @@
 //! Copies bytes both ways between two connections.
 
+use super::exchange::{Peel, Peeled};
 use crate::config::FilterChain;
 use crate::http::io::Io;
+use crate::request_info::PeerMetadata;
 use crate::timer::LazyTimer;
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// First and largest size of a direction's buffer: it grows only where a peer fills it.
-const SMALL: usize = 8 << 10;
-const LARGE: usize = 64 << 10;
+/// Bytes that one read takes at most.
+const SCRATCH_SIZE: usize = 64 << 10;
 
 /// When a session ends by itself.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,20 @@ pub struct Limits {
     /// At this age.
     pub life: Option<Duration>,
 }
+
+/// Which sides of a session begin with messages that tell who they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The client's side.
+    pub down: bool,
+    /// The upstream's side.
+    pub up: bool,
+    /// What we tell.
+    pub own: &'a [u8],
+}
+
+/// Who the client and the upstream are.
+pub type Peers = (Option<Arc<PeerMetadata>>, Option<Arc<PeerMetadata>>);
 
 /// Bytes copied.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,14 +66,19 @@ pub enum Ended {
     Upstream,
 }
 
-/// One direction.
+/// One direction. It holds no memory while nothing waits to be written.
 struct Direction {
-    buffer: Vec<u8>,
+    /// What was read and not yet written, from `start` on.
+    pending: Vec<u8>,
     start: usize,
-    end: usize,
     read_done: bool,
     shut: bool,
     copied: u64,
+    /// The reader's side begins with a message that tells who it is.
+    peel: Option<Peel>,
+    peer: Option<Arc<PeerMetadata>>,
+    /// Bytes of our own at the beginning, which do not count.
+    own: usize,
 }
 
 /// Which side of a direction failed.
@@ -66,62 +87,109 @@ enum Side {
     Writing,
 }
 
+thread_local! {
+    /// Where a worker reads into: sessions that wait need no buffers of their own.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_SIZE].into());
+}
+
 impl Direction {
-    fn new() -> Self {
-        Direction { buffer: Vec::new(), start: 0, end: 0, read_done: false, shut: false, copied: 0 }
+    /// `own` is sent before all else.
+    fn new(peel: bool, own: &[u8]) -> Self {
+        Direction {
+            pending: own.to_vec(),
+            start: 0,
+            read_done: false,
+            shut: false,
+            copied: 0,
+            peel: peel.then(Peel::default),
+            peer: None,
+            own: own.len(),
+        }
     }
 
     /// Ready when this direction has ended, half close included.
     fn poll(&mut self, cx: &mut Context<'_>, from: &mut Io, to: &mut Io) -> Poll<Result<(), Side>> {
         loop {
-            if self.start < self.end {
-                let data = &self.buffer[self.start..self.end];
-                let n = ready!(Pin::new(&mut *to).poll_write(cx, data)).map_err(|_| Side::Writing)?;
-                if n == 0 {
-                    return Poll::Ready(Err(Side::Writing));
-                }
+            if self.start < self.pending.len() {
+                let n = ready!(write(cx, to, &self.pending[self.start..]))?;
+                self.wrote(n);
                 self.start += n;
-                self.copied += n as u64;
                 continue;
             }
+            (self.pending, self.start) = (Vec::new(), 0);
             if self.read_done {
                 if !self.shut {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| Side::Writing)?;
                     self.shut = true;
-                    self.buffer = Vec::new();
                 }
                 return Poll::Ready(Ok(()));
             }
-            let n = match self.poll_read(cx, from) {
-                Poll::Ready(result) => result.map_err(|_| Side::Reading)?,
-                Poll::Pending => {
-                    // TLS may hold back what was written.
-                    if !matches!(to, Io::Plain(_)) {
-                        let _ = Pin::new(&mut *to).poll_flush(cx);
-                    }
-                    return Poll::Pending;
+            let moved = SCRATCH.with_borrow_mut(|scratch| self.pass(cx, from, to, scratch));
+            if moved?.is_pending() {
+                // TLS may hold back what was written.
+                if !matches!(to, Io::Plain(_)) {
+                    let _ = Pin::new(&mut *to).poll_flush(cx);
                 }
-            };
-            (self.start, self.end) = (0, n);
-            self.read_done = n == 0;
+                return Poll::Pending;
+            }
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, from: &mut Io) -> Poll<io::Result<usize>> {
-        if self.buffer.is_empty() {
-            self.buffer.resize(SMALL, 0);
-        } else if self.end == self.buffer.len() && self.buffer.len() < LARGE {
-            self.buffer.resize(self.buffer.len() * 2, 0);
+    /// Reads once and writes at once what the writer takes.
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        scratch: &mut [u8],
+    ) -> Result<Poll<()>, Side> {
+        let mut buffer = ReadBuf::new(scratch);
+        match Pin::new(from).poll_read(cx, &mut buffer) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(result) => result.map_err(|_| Side::Reading)?,
         }
-        let mut buf = ReadBuf::new(&mut self.buffer);
-        ready!(Pin::new(from).poll_read(cx, &mut buf))?;
-        Poll::Ready(Ok(buf.filled().len()))
+        let data = buffer.filled();
+        self.read_done = data.is_empty();
+        if let Some(peel) = &mut self.peel {
+            if let Peeled::Done(peer, rest) = peel.feed(data) {
+                (self.peel, self.peer, self.pending) = (None, peer, rest);
+            }
+        } else if !data.is_empty() {
+            let n = match write(cx, to, data) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => 0,
+            };
+            self.wrote(n);
+            self.pending.extend_from_slice(&data[n..]);
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn wrote(&mut self, n: usize) {
+        let own = self.own.min(n);
+        self.own -= own;
+        self.copied += (n - own) as u64;
     }
 }
 
+fn write(cx: &mut Context<'_>, to: &mut Io, data: &[u8]) -> Poll<Result<usize, Side>> {
+    let n = ready!(Pin::new(to).poll_write(cx, data)).map_err(|_| Side::Writing)?;
+    Poll::Ready(if n == 0 { Err(Side::Writing) } else { Ok(n) })
+}
+
 /// Copies until both directions have ended, or something else ends the session.
-pub async fn copy(chain: &FilterChain, mut down: Io, mut up: Io, limits: Limits) -> (Counts, Ended) {
-    let (mut out, mut back) = (Direction::new(), Direction::new());
+pub async fn copy(
+    chain: &FilterChain,
+    mut down: Io,
+    mut up: Io,
+    limits: Limits,
+    exchange: Exchange<'_>,
+    mut opened: impl FnMut(Peers),
+) -> (Counts, Ended) {
+    let own = |tell: bool| if tell { exchange.own } else { &[] };
+    let mut out = Direction::new(exchange.down, own(exchange.up));
+    let mut back = Direction::new(exchange.up, own(exchange.down));
+    let mut known = false;
     let mut timer = LazyTimer::default();
     let start = Instant::now();
     let life = limits.life.map(|life| start + life);
@@ -136,6 +204,10 @@ pub async fn copy(chain: &FilterChain, mut down: Io, mut up: Io, limits: Limits)
                 Poll::Ready(Err(Side::Writing)) => return Poll::Ready(Ended::Upstream),
                 Poll::Pending => both = false,
             }
+        }
+        if !known && out.peel.is_none() && back.peel.is_none() {
+            known = true;
+            opened((out.peer.take(), back.peer.take()));
         }
         if both {
             return Poll::Ready(Ended::Both);
@@ -161,6 +233,9 @@ pub async fn copy(chain: &FilterChain, mut down: Io, mut up: Io, limits: Limits)
         }
     })
     .await;
+    if !known {
+        opened((out.peer.take(), back.peer.take()));
+    }
     (Counts { to_upstream: out.copied, to_downstream: back.copied }, ended)
 }
 

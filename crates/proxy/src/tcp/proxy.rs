@@ -1,12 +1,13 @@
 //! A plain TCP session: cluster, endpoint, connection, copy, log.
 
-use super::copy::{Ended, copy};
+use super::copy::{Ended, Exchange, copy};
+use super::exchange::agreed;
 use crate::config::{ClusterSlot, Discovery, FilterChain, TcpProxy};
 use crate::error::Failure;
 use crate::http::io::Io;
 use crate::request_info::{LogContext, RequestInfo, ResponseFlags};
 use crate::upstream::balancer::{Choice, hash_bytes};
-use crate::upstream::{ConnectionPermit, LocalCluster, Outcome, observe};
+use crate::upstream::{ConnectionPermit, LocalCluster, Outcome, Wanted, observe};
 use crate::worker::Worker;
 use bytes::BytesMut;
 use std::net::SocketAddr;
@@ -65,7 +66,6 @@ async fn session(
     info.upstream.cluster = Some(cluster.config.clone());
     let (mut upstream, _permit) = connect(worker, proxy, &cluster, slot, info).await?;
     info.upstream.local = upstream.tcp().local_addr().ok();
-    log(proxy, info, |log, context| log.opened(context));
     if !prefix.is_empty() {
         info.bytes.received += prefix.len() as u64;
         upstream.write_all(&prefix).await.map_err(|_| Failure::UpstreamClosed { stale: false })?;
@@ -75,7 +75,17 @@ async fn session(
         idle: proxy.idle_timeout.filter(|idle| !idle.is_zero()),
         life: proxy.max_connection_duration,
     };
-    let (counts, ended) = copy(chain, io, upstream, limits).await;
+    let exchange = Exchange {
+        down: proxy.exchange && agreed(info.connection.tls.as_deref()),
+        up: cluster.config.exchange && agreed(info.upstream.tls.as_deref()),
+        own: &proxy.announcement,
+    };
+    let (counts, ended) = copy(chain, io, upstream, limits, exchange, |(down, up)| {
+        info.downstream_peer = down.or(info.downstream_peer.take());
+        info.upstream_peer = up.or(info.upstream_peer.take());
+        log(proxy, info, |log, context| log.opened(context));
+    })
+    .await;
     info.bytes.received += counts.to_upstream;
     info.bytes.sent += counts.to_downstream;
     info.bytes.upstream_wire_sent = info.bytes.received;
@@ -120,10 +130,11 @@ async fn connect(
         info.upstream_peer.clone_from(&endpoint.peer);
         info.upstream.attempts += 1;
         let permit = cluster.connection_permit(&endpoint, false).ok_or(Failure::Overflow)?;
-        match cluster.open(&endpoint, b"").await {
-            Ok(io) => {
+        match cluster.open(&endpoint, Wanted::default()).await {
+            Ok(opened) => {
                 observe(&cluster.config, slot, worker.index, &endpoint, Outcome::Status(200));
-                return Ok((io, permit));
+                info.upstream.tls.clone_from(&opened.tls);
+                return Ok((opened.io, permit));
             }
             Err(failure) => {
                 observe(&cluster.config, slot, worker.index, &endpoint, Outcome::LocalFailure);

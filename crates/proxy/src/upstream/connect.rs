@@ -3,30 +3,64 @@
 use crate::config::{Cluster, DnsFamily, Endpoint, TlsClient, Transport, UpstreamSocket};
 use crate::error::Failure;
 use crate::http::io::{Io, Prefixed};
+use crate::request_info::TlsInfo;
+use crate::tls::TlsShard;
 use bytes::BytesMut;
-use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 
+/// What a request wants of the connection that it goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// The server name by the request, where the cluster takes it from there (`auto_sni`).
+    pub name: Option<&'a str>,
+    /// ALPN protocols instead of the cluster's.
+    pub alpn: Option<&'a [Vec<u8>]>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub io: Io,
+    /// Its TLS session.
+    pub tls: Option<Arc<TlsInfo>>,
+}
+
 /// Connects to an endpoint by the cluster's transport, within its time.
 ///
 /// # Errors
 /// [`Failure::Connect`], [`Failure::ConnectTimeout`], [`Failure::Tls`].
-pub async fn open(cluster: &Cluster, endpoint: &Endpoint, authority: Option<&[u8]>) -> Result<Io, Failure> {
+pub async fn open(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    wanted: Wanted<'_>,
+    stats: &TlsShard,
+) -> Result<Opened, Failure> {
     let connecting = async {
-        let tcp =
-            connect(endpoint.address, &cluster.socket).await.map_err(|error| connect_failure(&error))?;
+        let tcp = match &endpoint.pipe {
+            Some(path) => pipe(path).await,
+            None => connect(endpoint.address, &cluster.socket).await,
+        };
+        let tcp = tcp.map_err(|error| connect_failure(&error))?;
         match tls_for(&cluster.transport, endpoint) {
-            Some(tls) => handshake(tls, tcp, endpoint.address, authority).await,
-            None => Ok(Io::plain(tcp)),
+            Some(tls) => handshake(tls, tcp, endpoint, wanted, stats).await,
+            None => Ok(Opened { io: Io::plain(tcp), tls: None }),
         }
     };
     match tokio::time::timeout(cluster.connect_timeout, connecting).await {
         Ok(result) => result,
         Err(_) => Err(Failure::ConnectTimeout),
     }
+}
+
+/// Connects to a unix socket. What follows only reads, writes and closes, which is the same for every stream socket,
+/// so that it goes by the type of TCP's.
+async fn pipe(path: &std::path::Path) -> io::Result<TcpStream> {
+    let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
+    TcpStream::from_std(std::net::TcpStream::from(std::os::fd::OwnedFd::from(stream)))
 }
 
 /// Envoy's words: the system's message without its number.
@@ -90,23 +124,22 @@ pub fn set_keepalive(
 async fn handshake(
     tls: &TlsClient,
     tcp: TcpStream,
-    address: SocketAddr,
-    authority: Option<&[u8]>,
-) -> Result<Io, Failure> {
-    let config = tls.config.load_full();
-    let config = config.ok_or_else(|| Failure::Tls("TLS error: Secret is not supplied by SDS".to_owned()))?;
-    let asked = authority.filter(|_| tls.auto_sni).and_then(|text| std::str::from_utf8(text).ok());
-    let asked = asked.map(crate::config::without_port).or(tls.server_name.as_deref());
-    let name = match asked {
-        Some(name) => ServerName::try_from(name.to_owned())
-            .map_err(|_| Failure::Tls(format!("TLS error: invalid server name {name:?}")))?,
-        None => ServerName::IpAddress(address.ip().into()),
-    };
+    endpoint: &Endpoint,
+    wanted: Wanted<'_>,
+    stats: &TlsShard,
+) -> Result<Opened, Failure> {
     let io = Prefixed { prefix: BytesMut::new(), tcp };
-    let stream = tokio_rustls::TlsConnector::from(config).connect(name, io).await;
-    stream
-        .map(|stream| Io::Client(Box::new(stream)))
-        .map_err(|error| Failure::Tls(format!("TLS error: {error}")))
+    let name = tls.name(wanted.name, endpoint.hostname.as_deref());
+    match tls.connect(io, name, endpoint.address.ip(), wanted.alpn).await {
+        Ok((stream, info)) => {
+            stats.succeeded(&info);
+            Ok(Opened { io: Io::Client(stream), tls: Some(Arc::new(info)) })
+        }
+        Err((reason, error)) => {
+            stats.failed(error.as_ref());
+            Err(Failure::Tls(reason))
+        }
+    }
 }
 
 /// Looks a name up; every address of the wanted families.

@@ -1,12 +1,11 @@
 //! A cluster as one worker sees it: its balancer and its pools.
 
 use super::balancer::{Balancer, Choice};
+use super::connect::{Opened, Wanted};
 use super::permit::ConnectionPermit;
 use super::pool::{ClientConn, HostPool, Reuse};
 use crate::config::{CircuitBreakers, Cluster, ClusterSlot, Discovery, Endpoint, LbPolicy};
 use crate::error::Failure;
-use crate::http::h1::H1Conn;
-use bytes::BytesMut;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 
-type Hosts = Rc<RefCell<HashMap<SocketAddr, Rc<HostPool>>>>;
+/// Pools by address.
+type Pools = HashMap<SocketAddr, Rc<HostPool>>;
+
+/// Pools of a cluster.
+#[derive(Debug, Default)]
+struct Hosts {
+    any: Pools,
+    /// By the server name that the request named (`auto_sni`): what was verified for one name serves no other.
+    named: HashMap<Box<str>, Pools>,
+}
 
 /// A cluster as one worker sees it. Made anew when the cluster's configuration is replaced; pools live on when the
 /// content stayed the same. Endpoint updates touch only the balancer.
@@ -28,7 +36,7 @@ pub struct LocalCluster {
     /// The worker's number.
     pub worker: usize,
     balancer: RefCell<Option<Balancer>>,
-    hosts: Hosts,
+    hosts: Rc<RefCell<Hosts>>,
     /// Endpoints of original destinations.
     destinations: RefCell<HashMap<SocketAddr, Arc<Endpoint>>>,
     freed: Rc<Notify>,
@@ -43,7 +51,7 @@ impl LocalCluster {
         worker: usize,
     ) -> Self {
         let same = old.filter(|old| config.hash != 0 && old.config.hash == config.hash);
-        let hosts = same.map_or_else(Hosts::default, |old| old.hosts.clone());
+        let hosts = same.map_or_else(Rc::default, |old| old.hosts.clone());
         LocalCluster {
             slot,
             config,
@@ -110,9 +118,15 @@ impl LocalCluster {
         matches!(self.config.lb, LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. })
     }
 
-    /// The pool of an address.
-    pub fn pool(&self, address: SocketAddr) -> Rc<HostPool> {
-        self.hosts.borrow_mut().entry(address).or_default().clone()
+    /// The pool of an address, for a server name where the request names it.
+    pub fn pool(&self, address: SocketAddr, name: Option<&str>) -> Rc<HostPool> {
+        let mut hosts = self.hosts.borrow_mut();
+        let Some(name) = name else { return hosts.any.entry(address).or_default().clone() };
+        if !hosts.named.contains_key(name) {
+            hosts.named.insert(name.into(), Pools::new());
+        }
+        // Just inserted where it was missing.
+        hosts.named.get_mut(name).map_or_else(Rc::default, |pools| pools.entry(address).or_default().clone())
     }
 
     /// When connections of this cluster are given up.
@@ -133,9 +147,9 @@ impl LocalCluster {
         &self,
         endpoint: &Endpoint,
         high: bool,
-        authority: &[u8],
+        wanted: Wanted<'_>,
     ) -> Result<ClientConn, Failure> {
-        let pool = self.pool(endpoint.address);
+        let pool = self.pool(endpoint.address, wanted.name);
         if let Some(idle) = pool.checkout(self.reuse()) {
             return Ok(idle);
         }
@@ -146,9 +160,9 @@ impl LocalCluster {
                 Waited::Permit(permit) => permit,
             },
         };
-        let io = self.open(endpoint, authority).await?;
+        let opened = self.open(endpoint, wanted).await?;
         self.stats().upstream_cx_http1_total.inc();
-        Ok(pool.adopt(H1Conn::new(io, BytesMut::new()), permit))
+        Ok(pool.adopt(opened, permit))
     }
 
     /// Counts a new connection against the limit.
@@ -165,8 +179,9 @@ impl LocalCluster {
     ///
     /// # Errors
     /// What [`super::open`] fails with.
-    pub async fn open(&self, endpoint: &Endpoint, authority: &[u8]) -> Result<crate::http::io::Io, Failure> {
-        let result = super::open(&self.config, endpoint, Some(authority)).await;
+    pub async fn open(&self, endpoint: &Endpoint, mut wanted: Wanted<'_>) -> Result<Opened, Failure> {
+        wanted.alpn = wanted.alpn.filter(|_| self.config.alpn_override);
+        let result = super::open(&self.config, endpoint, wanted, self.slot.tls_stats.of(self.worker)).await;
         if let Err(failure) = &result {
             self.stats().upstream_cx_connect_fail.inc();
             if matches!(failure, Failure::ConnectTimeout) {
@@ -205,13 +220,18 @@ impl LocalCluster {
 
     /// Closes what is idle for too long; false when nothing is left to keep.
     pub fn sweep(&self) -> bool {
-        self.hosts
-            .borrow_mut()
-            .retain(|_, pool| pool.sweep(self.config.idle_timeout) || Rc::strong_count(pool) > 1);
-        let hosts = self.hosts.borrow();
+        let mut hosts = self.hosts.borrow_mut();
+        let in_use = |_: &SocketAddr, pool: &mut Rc<HostPool>| {
+            pool.sweep(self.config.idle_timeout) || Rc::strong_count(pool) > 1
+        };
+        hosts.any.retain(in_use);
+        hosts.named.retain(|_, pools| {
+            pools.retain(in_use);
+            !pools.is_empty()
+        });
         self.destinations
             .borrow_mut()
-            .retain(|address, endpoint| hosts.contains_key(address) || Arc::strong_count(endpoint) > 1);
+            .retain(|address, endpoint| hosts.any.contains_key(address) || Arc::strong_count(endpoint) > 1);
         self.slot.load().is_some()
     }
 }

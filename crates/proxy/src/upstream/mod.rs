@@ -11,7 +11,7 @@ pub mod pool;
 pub mod stats;
 mod stream;
 
-pub use connect::{open, resolve, set_keepalive};
+pub use connect::{Opened, Wanted, open, resolve, set_keepalive};
 pub use local::LocalCluster;
 pub use outlier::{Outcome, observe};
 pub use permit::{ConnectionPermit, RequestPermit, RetryPermit};

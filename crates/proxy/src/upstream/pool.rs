@@ -1,10 +1,14 @@
 //! Idle HTTP/1 connections to one endpoint, of one worker.
 
+use super::connect::Opened;
 use super::permit::ConnectionPermit;
 use crate::http::h1::H1Conn;
+use crate::request_info::TlsInfo;
+use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -17,6 +21,8 @@ pub struct ClientConn {
     pub served: u32,
     /// Our address; asked of the kernel once.
     pub local: Option<SocketAddr>,
+    /// Its TLS session.
+    pub tls: Option<Arc<TlsInfo>>,
     born: Instant,
     pool: Rc<HostPool>,
     _permit: ConnectionPermit,
@@ -34,6 +40,7 @@ struct ClientIdle {
     conn: H1Conn,
     served: u32,
     local: Option<SocketAddr>,
+    tls: Option<Arc<TlsInfo>>,
     born: Instant,
     permit: ConnectionPermit,
 }
@@ -95,16 +102,19 @@ impl HostPool {
         loop {
             let Idle { client, since } = self.idle.borrow_mut().pop()?;
             if client.conn.is_reusable() && reuse.idle.is_none_or(|limit| since.elapsed() < limit) {
-                let ClientIdle { conn, served, local, born, permit } = client;
-                return Some(ClientConn { conn, served, local, born, pool: self.clone(), _permit: permit });
+                let ClientIdle { conn, served, local, tls, born, permit } = client;
+                let pool = self.clone();
+                return Some(ClientConn { conn, served, local, tls, born, pool, _permit: permit });
             }
         }
     }
 
     /// A new connection of this pool.
-    pub fn adopt(self: &Rc<Self>, conn: H1Conn, permit: ConnectionPermit) -> ClientConn {
-        let local = conn.io().tcp().local_addr().ok();
-        ClientConn { conn, served: 0, local, born: Instant::now(), pool: self.clone(), _permit: permit }
+    pub fn adopt(self: &Rc<Self>, opened: Opened, permit: ConnectionPermit) -> ClientConn {
+        let Opened { io, tls } = opened;
+        let local = io.tcp().local_addr().ok();
+        let (conn, pool) = (H1Conn::new(io, BytesMut::new()), self.clone());
+        ClientConn { conn, served: 0, local, tls, born: Instant::now(), pool, _permit: permit }
     }
 
     /// Closes idle connections that are of no more use; tells whether any is left.
@@ -125,7 +135,7 @@ impl HostPool {
 impl ClientConn {
     /// Puts a connection that has served one more request back.
     pub fn release(self, reuse: Reuse) {
-        let ClientConn { mut conn, served, local, born, pool, _permit: permit } = self;
+        let ClientConn { mut conn, served, local, tls, born, pool, _permit: permit } = self;
         let served = served.saturating_add(1);
         let spent = reuse.requests.is_some_and(|limit| served >= limit)
             || reuse.age.is_some_and(|limit| born.elapsed() >= limit);
@@ -133,7 +143,7 @@ impl ClientConn {
             return;
         }
         conn.trim();
-        let client = ClientIdle { conn, served, local, born, permit };
+        let client = ClientIdle { conn, served, local, tls, born, permit };
         pool.idle.borrow_mut().push(Idle { client, since: Instant::now() });
     }
 }

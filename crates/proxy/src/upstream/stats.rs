@@ -108,7 +108,6 @@ shards! {
     /// Counters of a listener (`listener.<address>.*`).
     ListenerStats / ListenerShard {
         downstream_cx_total, downstream_cx_active, downstream_cx_destroy, downstream_pre_cx_timeout, no_filter_chain_match,
-        ssl_handshake, ssl_connection_error,
     }
 }
 

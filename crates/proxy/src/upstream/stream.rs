@@ -6,8 +6,10 @@ use crate::error::Failure;
 use crate::http::h1::{BodyKind, Frame, H1Error, Limits};
 use crate::http::h2::client::H2Stream;
 use crate::http::{RequestHead, ResponseHead};
+use crate::request_info::TlsInfo;
 use bytes::Bytes;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// A response's head from upstream.
@@ -54,6 +56,14 @@ impl UpstreamStream {
             request_done: false,
             broken: false,
         }))
+    }
+
+    /// The connection's TLS session.
+    pub fn tls(&self) -> Option<&Arc<TlsInfo>> {
+        match self {
+            UpstreamStream::H1(stream) => stream.client.tls.as_ref(),
+            UpstreamStream::H2(stream) => stream.tls(),
+        }
     }
 
     /// Our address of the connection.

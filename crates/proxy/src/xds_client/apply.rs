@@ -15,13 +15,31 @@ use tokio::time::Instant;
 use super::interest::Interest;
 use super::listeners::Listeners;
 use super::routes::Routes;
+use super::secrets;
 use crate::admin::Dump;
 use crate::config::Cluster;
 use crate::convert::{self, Context};
 use crate::stats::ServerStats;
+use crate::tls::{Held, SecretSlot, Source};
 
 /// Called after each change of listeners.
 pub(crate) type OnListeners = Arc<dyn Fn() + Send + Sync>;
+
+/// A cluster that waits for its endpoints and secrets.
+struct Warming {
+    cluster: Cluster,
+    endpoints_until: Option<Instant>,
+    secrets: Vec<Arc<SecretSlot>>,
+    secrets_until: Option<Instant>,
+}
+
+impl Warming {
+    fn is_due(&self, now: Instant) -> bool {
+        let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+        (self.cluster.endpoints.is_known() || over(self.endpoints_until))
+            && (self.secrets.iter().all(|slot| slot.is_settled()) || over(self.secrets_until))
+    }
+}
 
 /// Puts updates in force.
 pub(crate) struct Applier {
@@ -32,7 +50,9 @@ pub(crate) struct Applier {
     pub(super) routes: Routes,
     pub(super) interest: Interest,
     /// Clusters that wait for their endpoints, and until when.
-    warming: BTreeMap<String, (Cluster, Option<Instant>)>,
+    warming: BTreeMap<String, Warming>,
+    /// Secrets that were asked for on this stream.
+    held: Held,
     /// Whether the first clusters have all been put in force: listeners wait for that.
     clusters_ready: bool,
     /// Whether clusters come from the control plane at all.
@@ -61,6 +81,7 @@ impl Applier {
             routes: Routes::default(),
             interest: Interest::default(),
             warming: BTreeMap::new(),
+            held: Held::default(),
             clusters_ready: !wants_clusters,
             wants_clusters,
             on_listeners,
@@ -76,13 +97,17 @@ impl Applier {
             TypeUrl::Listener => self.listeners(update, &mut rejected),
             TypeUrl::Route => self.routes(update, &mut rejected),
             TypeUrl::VirtualHost => self.virtual_hosts(update, &mut rejected),
-            TypeUrl::Secret | TypeUrl::ExtensionConfig => {
+            TypeUrl::Secret => secrets::apply(update, &self.held, &mut rejected),
+            TypeUrl::ExtensionConfig => {
                 let reason = format!("{} is not supported", update.type_url);
                 rejected.extend(update.resources.iter().map(|resource| reject(&resource.name, &reason)));
             }
         }
         self.count(update, &rejected);
-        self.dump.update(update, &rejected);
+        // Secrets are told by their places, which hold no text of keys.
+        if update.type_url != TypeUrl::Secret {
+            self.dump.update(update, &rejected);
+        }
         self.settle();
         rejected
     }
@@ -92,8 +117,14 @@ impl Applier {
         self.settle();
     }
 
+    /// Tells of secrets that come, whatever stream they come by.
+    pub(crate) fn arrivals(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.context.secrets.arrivals()
+    }
+
     /// Tells the client what is wanted now.
-    pub(crate) fn subscribe(&self, client: &mut Client) {
+    pub(crate) fn subscribe(&mut self, client: &mut Client) {
+        client.subscribe(TypeUrl::Secret, self.held.refresh(&self.context.secrets, &Source::Ads));
         client.subscribe(TypeUrl::Endpoints, self.interest.endpoints());
         client.subscribe(TypeUrl::Route, self.interest.routes());
         client.subscribe(TypeUrl::VirtualHost, self.routes.patterns());
@@ -111,8 +142,13 @@ impl Applier {
                     let service =
                         converted.waits_for_endpoints.map(|_| converted.cluster.endpoints.name.clone());
                     self.interest.cluster(&name, service);
-                    let until = converted.waits_for_endpoints.map_or(Some(Instant::now()), deadline);
-                    self.warming.insert(name, (converted.cluster, until));
+                    let warming = Warming {
+                        cluster: converted.cluster,
+                        endpoints_until: converted.waits_for_endpoints.map_or(Some(Instant::now()), deadline),
+                        secrets_until: deadline(convert::longest_wait(&converted.waits_for_secrets)),
+                        secrets: converted.waits_for_secrets.into_iter().map(|(slot, _)| slot).collect(),
+                    };
+                    self.warming.insert(name, warming);
                 }
                 Ok((name, _)) => {
                     rejected.push(reject(&resource.name, &format!("name: is `{name}` in the cluster")))
@@ -149,13 +185,11 @@ impl Applier {
         let due: Vec<String> = self
             .warming
             .iter()
-            .filter(|(_, (cluster, until))| {
-                cluster.endpoints.is_known() || until.is_some_and(|until| until <= now)
-            })
+            .filter(|(_, warming)| warming.is_due(now))
             .map(|(name, _)| name.clone())
             .collect();
         let clusters: Vec<Cluster> =
-            due.iter().filter_map(|name| self.warming.remove(name)).map(|(cluster, _)| cluster).collect();
+            due.iter().filter_map(|name| self.warming.remove(name)).map(|warming| warming.cluster).collect();
         if !clusters.is_empty() {
             let table = self.context.store.clusters();
             let new = clusters.iter().filter(|cluster| !table.contains_key(&cluster.name)).count();

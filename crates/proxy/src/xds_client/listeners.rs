@@ -12,6 +12,7 @@ use super::Applier;
 use super::apply::{add, deadline, decode, reject};
 use crate::config::Listener;
 use crate::convert;
+use crate::tls::SecretSlot;
 
 /// Listeners that wait, and those that are to go.
 #[derive(Default)]
@@ -24,6 +25,8 @@ struct Warming {
     listener: Listener,
     routes: Vec<Arc<str>>,
     until: Option<Instant>,
+    secrets: Vec<Arc<SecretSlot>>,
+    secrets_until: Option<Instant>,
 }
 
 impl Applier {
@@ -52,7 +55,13 @@ impl Applier {
                 _ => converted.waits_for_routes.iter().map(|(_, wait)| *wait).max().unwrap_or_default(),
             };
             self.interest.listener(&name, routes.clone());
-            let warming = Warming { listener: converted.listener, routes, until: deadline(wait) };
+            let warming = Warming {
+                listener: converted.listener,
+                routes,
+                until: deadline(wait),
+                secrets_until: deadline(convert::longest_wait(&converted.waits_for_secrets)),
+                secrets: converted.waits_for_secrets.into_iter().map(|(slot, _)| slot).collect(),
+            };
             self.listeners.warming.insert(name, warming);
         }
         for name in &update.removed {
@@ -70,7 +79,9 @@ impl Applier {
             .iter()
             .filter(|(_, warming)| {
                 let ready = warming.routes.iter().all(|name| self.routes.ready(name, &self.context.store));
-                ready || warming.until.is_some_and(|until| until <= now)
+                let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+                (ready || over(warming.until))
+                    && (warming.secrets.iter().all(|slot| slot.is_settled()) || over(warming.secrets_until))
             })
             .map(|(name, _)| name.clone())
             .collect();

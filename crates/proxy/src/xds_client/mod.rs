@@ -5,6 +5,7 @@ mod connect;
 mod interest;
 mod listeners;
 mod routes;
+mod secrets;
 #[cfg(test)]
 mod stream_tests;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use tonic::transport::Channel;
 
 pub(crate) use apply::Applier;
 pub(crate) use connect::{Dialer, Target};
+pub(crate) use secrets::Sds;
 
 use crate::bootstrap::Ads;
 use crate::stats::ServerStats;
@@ -129,6 +131,7 @@ async fn stream(
     let (mut incoming, outgoing) = open(ads, channel, first).await?;
     stats.connected.store(true, Ordering::Relaxed);
     let mut tick = tokio::time::interval(TICK);
+    let mut arrivals = applier.arrivals();
     loop {
         tokio::select! {
             next = incoming.next(client) => match next? {
@@ -137,6 +140,8 @@ async fn stream(
                 Some(Some(update)) => handle(client, applier, &update),
             },
             _ = tick.tick() => applier.tick(),
+            // Secrets that come over streams of their own.
+            _ = arrivals.changed() => applier.tick(),
         }
         applier.subscribe(client);
         outgoing.send(client.take_requests()).await;

@@ -11,4 +11,5 @@ mod policy;
 mod retries;
 mod routing;
 mod tcp;
+mod tls;
 mod updates;

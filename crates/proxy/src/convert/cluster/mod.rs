@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::pb::cds::Cluster as XdsCluster;
 use super::pb::protobuf::value::Kind;
 use super::pb::{cds, core};
-use super::{At, Context, Converted, hash, take, tls, values};
+use super::{At, Context, Converted, WaitsForSecrets, hash, take, tls, values};
 use crate::config::{
     Cluster, ClusterService, Discovery, EndpointSlot, Transport, TransportMatch, UpstreamSocket,
 };
@@ -25,6 +25,8 @@ pub struct ConvertedCluster {
     pub cluster: Cluster,
     /// How long endpoints are waited for at first (`initial_fetch_timeout`); none where there is nothing to wait for.
     pub waits_for_endpoints: Option<Duration>,
+    /// Secrets that SDS must give, and how long they are waited for.
+    pub waits_for_secrets: WaitsForSecrets,
 }
 
 /// Converts a cluster.
@@ -89,19 +91,24 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
         &mut transport,
         at,
     )?;
-    cluster.transport = read_transport(transport_socket, transport_socket_matches, &transport, at)?;
+    let mut waits_for_secrets = WaitsForSecrets::new();
+    let mut reader = tls::Reader { context, waits: &mut waits_for_secrets };
+    cluster.transport =
+        read_transport(transport_socket, transport_socket_matches, &transport, &mut reader, at)?;
     cluster.socket = socket(upstream_bind_config, upstream_connection_options, context, at)?;
     cluster.services = services(metadata);
-    network_filters(filters, &at.field("filters"))?;
+    let alpn = values::metadata(metadata, "istio").and_then(|istio| values::text(istio, "alpn_override"));
+    cluster.alpn_override = alpn != Some("false");
+    cluster.exchange = network_filters(filters, &at.field("filters"))?;
     let waits_for_endpoints = eds.then(|| discovery::initial_fetch_timeout(eds_cluster_config));
-    Ok(ConvertedCluster { cluster, waits_for_endpoints })
+    Ok(ConvertedCluster { cluster, waits_for_endpoints, waits_for_secrets })
 }
 
 /// What the protocol options say about TLS.
 #[derive(Debug, Default)]
 pub(super) struct TransportOptions {
-    /// Take the server name from the request's authority.
-    pub(super) auto_sni: bool,
+    /// Take the server name from this header of the request; `:authority` is the rule.
+    pub(super) auto_sni: Option<Box<str>>,
     /// Verify the certificate against the authority's name.
     pub(super) auto_san_validation: bool,
 }
@@ -110,10 +117,11 @@ fn read_transport(
     socket: &Option<core::TransportSocket>,
     matches: &[cds::cluster::TransportSocketMatch],
     options: &TransportOptions,
+    reader: &mut tls::Reader<'_>,
     at: &At<'_>,
 ) -> Converted<Transport> {
     let fallback = match socket {
-        Some(socket) => tls::client(socket, options, &at.field("transport_socket"))?,
+        Some(socket) => tls::client(socket, options, reader, &at.field("transport_socket"))?,
         None => None,
     };
     if matches.is_empty() {
@@ -124,7 +132,7 @@ fn read_transport(
     for (index, candidate) in matches.iter().enumerate() {
         let at = field.index(index);
         let tls = match &candidate.transport_socket {
-            Some(socket) => tls::client(socket, options, &at.field("transport_socket"))?,
+            Some(socket) => tls::client(socket, options, reader, &at.field("transport_socket"))?,
             None => None,
         };
         let labels = candidate.r#match.as_ref().map(values::labels).unwrap_or_default();
@@ -205,10 +213,17 @@ fn services(metadata: &Option<core::Metadata>) -> Vec<ClusterService> {
     list.values.iter().filter_map(service).collect()
 }
 
-/// Istio's metadata exchange is the one upstream network filter that changes nothing without mutual TLS.
-fn network_filters(filters: &[cds::Filter], at: &At<'_>) -> Converted<()> {
-    match filters.iter().find(|filter| filter.name != "istio.metadata_exchange") {
+/// Whether there is Istio's metadata exchange, the one upstream network filter that is known.
+fn network_filters(filters: &[cds::Filter], at: &At<'_>) -> Converted<bool> {
+    match filters.iter().find(|filter| !EXCHANGE.contains(&filter.name.as_str())) {
         Some(filter) => Err(at.unsupported(format!("the filter {}", filter.name))),
-        None => Ok(()),
+        None => Ok(!filters.is_empty()),
     }
 }
+
+/// Names of Istio's metadata exchange, today's and older ones.
+const EXCHANGE: [&str; 3] = [
+    "istio.metadata_exchange",
+    "envoy.filters.network.metadata_exchange",
+    "envoy.filters.network.upstream.metadata_exchange",
+];

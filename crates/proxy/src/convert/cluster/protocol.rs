@@ -113,9 +113,16 @@ fn upstream_options(
     at: &At<'_>,
 ) -> Converted<()> {
     use core::UpstreamHttpProtocolOptions;
-    take!(options, at, UpstreamHttpProtocolOptions { auto_sni, auto_san_validation }
-        refuse { override_auto_sni_header });
-    transport.auto_sni = *auto_sni;
+    take!(
+        options,
+        at,
+        UpstreamHttpProtocolOptions { auto_sni, auto_san_validation, override_auto_sni_header }
+    );
+    if override_auto_sni_header.starts_with(':') && override_auto_sni_header != ":authority" {
+        return Err(at.field("override_auto_sni_header").error("must be a header's name, or `:authority`"));
+    }
+    let header = if override_auto_sni_header.is_empty() { ":authority" } else { override_auto_sni_header };
+    transport.auto_sni = auto_sni.then(|| header.to_ascii_lowercase().into());
     transport.auto_san_validation = *auto_san_validation;
     Ok(())
 }

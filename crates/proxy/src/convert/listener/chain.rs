@@ -20,8 +20,8 @@ use crate::config::{
 };
 use crate::convert::hash;
 
-/// Network filters of Istio's that change nothing of plain traffic.
-const PASSIVE: [&str; 2] = ["istio.metadata_exchange", "envoy.filters.network.metadata_exchange"];
+/// Names of Istio's metadata exchange.
+const EXCHANGE: [&str; 2] = ["istio.metadata_exchange", "envoy.filters.network.metadata_exchange"];
 
 /// Reads one filter chain.
 pub(super) fn read(message: &lds::FilterChain, gathered: &mut Gathered<'_>, at: &At<'_>) -> Converted<Chain> {
@@ -39,13 +39,17 @@ pub(super) fn read(message: &lds::FilterChain, gathered: &mut Gathered<'_>, at: 
         None => Match::default(),
     };
     let tls = match transport_socket {
-        Some(socket) => tls::server(socket, &at.field("transport_socket"))?,
+        Some(socket) => {
+            let mut reader = tls::Reader { context: gathered.context, waits: &mut gathered.secrets };
+            tls::server(socket, &mut reader, &at.field("transport_socket"))?
+        }
         None => None,
     };
     Ok(Chain {
         name: name.as_str().into(),
         hash: hash(message),
         matches,
+        foreign_names: Default::default(),
         tls,
         handshake_timeout: values::timeout(
             transport_socket_connect_timeout,
@@ -78,7 +82,7 @@ fn before(filters: &[lds::Filter], gathered: &Gathered<'_>, at: &At<'_>) -> Conv
             Some(config) if is_istio_stats(config) => {
                 http_filter::read_stats(config, gathered.context, gathered.direction, &field)?;
             }
-            _ if PASSIVE.contains(&filter.name.as_str()) => {}
+            _ if EXCHANGE.contains(&filter.name.as_str()) => {}
             _ => return Err(at.unsupported(format!("the filter {}", filter.name))),
         }
     }
@@ -99,6 +103,7 @@ fn terminal(filters: &[lds::Filter], gathered: &mut Gathered<'_>, at: &At<'_>) -
         }
         name if name == TcpProxy::full_name() => {
             let mut proxy = tcp_proxy::read(&any::decode(config, &at)?, gathered.context, &at)?;
+            proxy.exchange = before.iter().any(|filter| EXCHANGE.contains(&filter.name.as_str()));
             if metrics {
                 proxy.access_logs.push(gathered.context.istio.tcp_log(gathered.direction));
             }

@@ -6,10 +6,12 @@ mod filters;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::pb::lds::Listener as XdsListener;
 use super::pb::{core, lds};
-use super::{At, Context, Converted, access_log, hash, take, values};
-use crate::config::{Listener, TrafficDirection};
+use super::{At, Context, Converted, WaitsForSecrets, access_log, hash, take, values};
+use crate::config::{FilterChain, Listener, Terminal, TrafficDirection};
 
 /// A listener and what it needs.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct ConvertedListener {
     pub listener: Listener,
     /// Route configurations that RDS must give before the listener is used, and how long they are waited for.
     pub waits_for_routes: Vec<(Arc<str>, Duration)>,
+    /// Secrets that SDS must give, and how long they are waited for.
+    pub waits_for_secrets: WaitsForSecrets,
 }
 
 /// What is gathered while a listener is converted.
@@ -26,6 +30,7 @@ pub(super) struct Gathered<'a> {
     pub(super) context: &'a Context,
     pub(super) direction: TrafficDirection,
     pub(super) routes: Vec<(Arc<str>, Duration)>,
+    pub(super) secrets: WaitsForSecrets,
 }
 
 /// Converts a listener. Route configurations within it get slots of their own.
@@ -55,12 +60,13 @@ pub fn listener(message: &XdsListener, context: &Context) -> Converted<Converted
         Err(_) => return Err(at.field("traffic_direction").unsupported(traffic_direction)),
     };
     let addresses = addresses(address, additional_addresses, at)?;
-    let mut gathered = Gathered { context, direction, routes: Vec::new() };
+    let mut gathered = Gathered { context, direction, routes: Vec::new(), secrets: Vec::new() };
     let field = at.field("filter_chains");
     let chains = filter_chains.iter().enumerate();
-    let chains =
-        chains.map(|(index, chain)| chain::read(chain, &mut gathered, &field.index(index)).map(Arc::new));
-    let filter_chains: Vec<_> = chains.collect::<Result<_, _>>()?;
+    let chains = chains.map(|(index, chain)| chain::read(chain, &mut gathered, &field.index(index)));
+    let mut filter_chains: Vec<FilterChain> = chains.collect::<Result<_, _>>()?;
+    name_foreigners(&mut filter_chains);
+    let filter_chains: Vec<_> = filter_chains.into_iter().map(Arc::new).collect();
     let default_chain = match default_filter_chain {
         Some(chain) => Some(Arc::new(chain::read(chain, &mut gathered, &at.field("default_filter_chain"))?)),
         None => None,
@@ -93,7 +99,23 @@ pub fn listener(message: &XdsListener, context: &Context) -> Converted<Converted
             Err(_) => return Err(at.field("drain_type").unsupported(drain_type)),
         },
     };
-    Ok(ConvertedListener { listener, waits_for_routes: gathered.routes })
+    Ok(ConvertedListener { listener, waits_for_routes: gathered.routes, waits_for_secrets: gathered.secrets })
+}
+
+/// Tells each chain of HTTP over TLS the server names of the others.
+fn name_foreigners(chains: &mut [FilterChain]) {
+    let secure = |chain: &FilterChain| chain.tls.is_some();
+    let all: Vec<_> =
+        chains.iter().filter(|chain| secure(chain)).map(|c| c.matches.server_names.clone()).collect();
+    if all.len() < 2 {
+        return;
+    }
+    let http = |chain: &&mut FilterChain| secure(chain) && matches!(chain.terminal, Terminal::Http(_));
+    for chain in chains.iter_mut().filter(http) {
+        let own = &chain.matches.server_names;
+        let foreign: Vec<_> = all.iter().flatten().filter(|name| !own.contains(name)).cloned().collect();
+        chain.foreign_names = ArcSwap::from_pointee(foreign);
+    }
 }
 
 fn addresses(

@@ -7,14 +7,19 @@ use super::parse::{self, Limits, ParsedRequest, ParsedResponse};
 use crate::http::io::Io;
 use crate::http::{RequestHead, ResponseHead};
 use bytes::{Buf, BytesMut};
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that one read asks for; doubled up to the largest while the peer fills it.
 const SMALLEST_READ: usize = 4 << 10;
 const LARGEST_READ: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<[u8; SMALLEST_READ]> = const { RefCell::new([0; SMALLEST_READ]) };
+}
 
 /// An HTTP/1 connection.
 #[derive(Debug)]
@@ -62,11 +67,39 @@ impl H1Conn {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
+        if self.read.is_empty() && self.next_read == SMALLEST_READ {
+            return self.poll_first(cx);
+        }
         self.read.reserve(self.next_read);
         let room = self.read.capacity() - self.read.len();
         let n = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read))?;
         if n == room {
             self.next_read = (self.next_read * 2).min(LARGEST_READ);
+        }
+        self.eof = n == 0;
+        self.bytes_in += n as u64;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Reads what begins a message by way of the worker's own buffer: a connection that waits holds no memory.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let io = &mut self.io;
+        let read = &mut self.read;
+        let n = SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            let polled = Pin::new(io).poll_read(cx, &mut buffer);
+            read.extend_from_slice(buffer.filled());
+            polled.map_ok(|()| buffer.filled().len())
+        });
+        if n.is_pending() {
+            self.read = BytesMut::new();
+            if self.write.is_empty() {
+                self.write = BytesMut::new();
+            }
+        }
+        let n = ready!(n)?;
+        if n == SMALLEST_READ {
+            self.next_read *= 2;
         }
         self.eof = n == 0;
         self.bytes_in += n as u64;

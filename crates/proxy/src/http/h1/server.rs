@@ -71,6 +71,7 @@ pub async fn serve(connection: &Connection, io: Io, prefix: BytesMut) {
 
 /// Waits for the next request's head.
 async fn next(connection: &Connection, conn: &mut H1Conn, timer: &mut LazyTimer) -> Next {
+    conn.trim();
     let manager = &connection.manager;
     let limits = Limits {
         bytes: (manager.max_request_headers_kb as usize) << 10,

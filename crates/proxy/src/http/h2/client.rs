@@ -6,14 +6,15 @@ use crate::config::{Endpoint, Http2Options};
 use crate::error::Failure;
 use crate::http::RequestHead;
 use crate::http::h1::Frame;
-use crate::http::io::Io;
-use crate::upstream::{ConnectionPermit, LocalCluster, UpstreamHead};
+use crate::request_info::TlsInfo;
+use crate::upstream::{ConnectionPermit, LocalCluster, Opened, UpstreamHead, Wanted};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ struct Shared {
     closed: Cell<bool>,
     limit: u32,
     local: Option<SocketAddr>,
+    tls: Option<Arc<TlsInfo>>,
     idle_since: Cell<Instant>,
     born: Instant,
 }
@@ -53,7 +55,12 @@ impl H2Conn {
 }
 
 /// Opens an HTTP/2 connection and drives it until it ends.
-async fn handshake(io: Io, options: &Http2Options, permit: ConnectionPermit) -> Result<H2Conn, Failure> {
+async fn handshake(
+    opened: Opened,
+    options: &Http2Options,
+    permit: ConnectionPermit,
+) -> Result<H2Conn, Failure> {
+    let Opened { io, tls } = opened;
     let local = io.tcp().local_addr().ok();
     let handshake = h2::client::Builder::new()
         .initial_window_size(options.stream_window)
@@ -68,6 +75,7 @@ async fn handshake(io: Io, options: &Http2Options, permit: ConnectionPermit) -> 
         closed: Cell::new(false),
         limit: options.max_concurrent_streams,
         local,
+        tls,
         idle_since: Cell::new(Instant::now()),
         born: Instant::now(),
     });
@@ -91,9 +99,9 @@ impl LocalCluster {
         &self,
         endpoint: &Endpoint,
         high: bool,
-        authority: &[u8],
+        wanted: Wanted<'_>,
     ) -> Result<H2Stream, Failure> {
-        let pool = self.pool(endpoint.address);
+        let pool = self.pool(endpoint.address, wanted.name);
         loop {
             let found = pool.h2.borrow().iter().find(|conn| conn.has_room()).cloned();
             if let Some(conn) = found {
@@ -106,9 +114,9 @@ impl LocalCluster {
             // One opens a connection, the others wait for it.
             if let Some(opening) = pool.opening.begin() {
                 let permit = self.connection_permit(endpoint, high).ok_or(Failure::Overflow)?;
-                let io = self.open(endpoint, authority).await?;
+                let opened = self.open(endpoint, wanted).await?;
                 self.stats().upstream_cx_http2_total.inc();
-                let conn = handshake(io, &self.config.http2, permit).await?;
+                let conn = handshake(opened, &self.config.http2, permit).await?;
                 if let Some(limit) = self.config.max_requests_per_connection {
                     tracing::trace!(limit, "connection serves a bounded number of requests");
                 }
@@ -157,6 +165,11 @@ impl H2Stream {
     /// Notes limits of the connection's life.
     pub fn retire_if_spent(&self, cluster: &LocalCluster) {
         cluster.retire(&self.conn);
+    }
+
+    /// The connection's TLS session.
+    pub fn tls(&self) -> Option<&Arc<TlsInfo>> {
+        self.conn.shared.tls.as_ref()
     }
 
     /// Our address of the connection.

@@ -89,7 +89,7 @@ fn learn(value: &[u8]) -> Option<Arc<PeerMetadata>> {
         }
         let bytes = STANDARD.decode(value).ok()?;
         let metadata = Struct::decode(bytes.as_slice()).ok()?;
-        let peer = Arc::new(node::peer(&metadata));
+        let peer = Arc::new(node::read_peer(&metadata));
         if peers.len() >= REMEMBERED {
             peers.clear();
         }

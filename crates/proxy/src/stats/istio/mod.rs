@@ -16,7 +16,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use changes::Changes;
-pub use node::Node;
+pub use node::{Node, read_peer};
 
 use crate::config::TrafficDirection;
 use crate::request_info::{AccessLog, HttpExtension, PeerMetadata};
@@ -66,6 +66,11 @@ impl IstioMetrics {
     /// Who this proxy is.
     pub fn peer(&self) -> &Arc<PeerMetadata> {
         &self.node.peer
+    }
+
+    /// What peers are told over TCP who this proxy is.
+    pub fn announcement(&self) -> bytes::Bytes {
+        self.node.announcement.clone()
     }
 
     /// Writes all series in Prometheus' text format.

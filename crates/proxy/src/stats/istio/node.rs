@@ -35,6 +35,8 @@ pub struct Node {
     pub header: Bytes,
     /// `x-envoy-peer-metadata-id`.
     pub id: Bytes,
+    /// What peers are told over TCP.
+    pub announcement: Bytes,
 }
 
 impl Node {
@@ -57,15 +59,16 @@ impl Node {
             told.fields.insert("LABELS".to_owned(), Value { kind: Some(Kind::StructValue(labels)) });
         }
         Node {
-            peer: Arc::new(peer(metadata)),
+            peer: Arc::new(read_peer(metadata)),
             header: Bytes::from(STANDARD.encode(told.encode_to_vec())),
             id: Bytes::from(id.to_owned()),
+            announcement: crate::tcp::announcement(told, id),
         }
     }
 }
 
 /// Reads node metadata, our own or a peer's.
-pub(super) fn peer(metadata: &Struct) -> PeerMetadata {
+pub fn read_peer(metadata: &Struct) -> PeerMetadata {
     let text = |fields: &Struct, key: &str| match fields.fields.get(key).and_then(|value| value.kind.as_ref())
     {
         Some(Kind::StringValue(text)) if !text.is_empty() => Some(Arc::from(text.as_str())),
