@@ -395,7 +395,7 @@ async fn guarded<D: Downstream, T>(
 }
 
 /// The server name by the request: its authority without port, or another header's value.
-pub(super) fn server_name(head: &RequestHead, header: Option<&str>) -> Option<bytes::Bytes> {
+pub fn server_name(head: &RequestHead, header: Option<&str>) -> Option<bytes::Bytes> {
     let host = |authority: &bytes::Bytes| {
         let text = std::str::from_utf8(authority).ok()?;
         Some(authority.slice(..crate::config::without_port(text).len()))

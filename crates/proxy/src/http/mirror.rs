@@ -1,10 +1,9 @@
 //! Mirrors: copies of requests whose answers nobody waits for.
 
 use super::RequestHead;
-use super::egress;
 use super::exchange::Exchange;
-use super::forward::server_name;
 use super::h1::{BodyKind, Frame};
+use super::{egress, server_name};
 use crate::config::{AlpnOverride, MirrorPolicy, RouteAction, UpstreamProtocol};
 use crate::error::Failure;
 use crate::upstream::balancer::Choice;

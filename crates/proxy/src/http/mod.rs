@@ -23,5 +23,6 @@ pub mod routing;
 mod timeout;
 
 pub(crate) use client_cert::url_encoded_pem;
+pub(crate) use forward::server_name;
 pub use head::{RequestHead, ResponseHead, Scheme};
 pub use headers::Headers;

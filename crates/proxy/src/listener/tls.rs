@@ -49,7 +49,7 @@ fn tell(active: &ActiveListener, info: &ConnectionInfo, error: &AcceptError) {
     let mut info = info.clone();
     info.transport_failure = Some(error.to_string().into());
     let mut info = RequestInfo::new(Arc::new(info), None);
-    info.details = Some("downstream_tls_handshake_failed");
+    info.details = Some("downstream_tls_handshake_failed".into());
     info.timings.end = Some(info.elapsed());
     let context = LogContext { info: &info, request: None, response: None, trailers: None };
     for log in &active.config.access_logs {

@@ -5,6 +5,7 @@ use crate::config::FilterChain;
 use crate::http::io::Io;
 use crate::request_info::PeerMetadata;
 use crate::timer::LazyTimer;
+use bytes::BytesMut;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -27,7 +28,7 @@ pub struct Limits {
 }
 
 /// Which sides of a session begin with messages that tell who they are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Exchange<'a> {
     /// The client's side.
     pub down: bool,
@@ -35,6 +36,8 @@ pub struct Exchange<'a> {
     pub up: bool,
     /// What we tell.
     pub own: &'a [u8],
+    /// What was read of the client already.
+    pub read: BytesMut,
 }
 
 /// Who the client and the upstream are.
@@ -186,9 +189,13 @@ pub async fn copy(
     exchange: Exchange<'_>,
     mut opened: impl FnMut(Peers),
 ) -> (Counts, Ended) {
-    let own = |tell: bool| if tell { exchange.own } else { &[] };
-    let mut out = Direction::new(exchange.down, own(exchange.up));
-    let mut back = Direction::new(exchange.up, own(exchange.down));
+    let Exchange { down: client_tells, up: upstream_tells, own, read } = exchange;
+    let own = |tell: bool| if tell { own } else { &[] };
+    let mut out = Direction::new(client_tells, own(upstream_tells));
+    // Who we are comes before all that the client sends.
+    out.pending.extend_from_slice(&read);
+    drop(read);
+    let mut back = Direction::new(upstream_tells, own(client_tells));
     let mut known = false;
     let mut timer = LazyTimer::default();
     let start = Instant::now();

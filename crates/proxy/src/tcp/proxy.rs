@@ -13,7 +13,6 @@ use bytes::BytesMut;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 
 /// Serves a connection until it ends.
 pub async fn serve(
@@ -64,13 +63,8 @@ async fn session(
         return Err(Failure::NoCluster(503));
     };
     info.upstream.cluster = Some(cluster.config.clone());
-    let (mut upstream, _permit) = connect(worker, proxy, &cluster, slot, info).await?;
+    let (upstream, _permit) = connect(worker, proxy, &cluster, slot, info).await?;
     info.upstream.local = upstream.tcp().local_addr().ok();
-    if !prefix.is_empty() {
-        info.bytes.received += prefix.len() as u64;
-        upstream.write_all(&prefix).await.map_err(|_| Failure::UpstreamClosed { stale: false })?;
-    }
-    drop(prefix);
     let limits = super::copy::Limits {
         idle: proxy.idle_timeout.filter(|idle| !idle.is_zero()),
         life: proxy.max_connection_duration,
@@ -79,6 +73,7 @@ async fn session(
         down: proxy.exchange && agreed(info.connection.tls.as_deref()),
         up: cluster.config.exchange && agreed(info.upstream.tls.as_deref()),
         own: &proxy.announcement,
+        read: prefix,
     };
     let (counts, ended) = copy(chain, io, upstream, limits, exchange, |(down, up)| {
         info.downstream_peer = down.or(info.downstream_peer.take());

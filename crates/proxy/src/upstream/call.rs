@@ -1,13 +1,14 @@
 //! Requests of the proxy itself to a cluster: key sets, external authorization.
 
 use super::balancer::Choice;
+use super::connect::Wanted;
 use super::local::LocalCluster;
 use super::permit::RequestPermit;
 use super::stream::UpstreamStream;
 use crate::config::{ClusterSlot, UpstreamProtocol};
 use crate::error::Failure;
 use crate::http::h1::{BodyKind, Frame};
-use crate::http::{Headers, RequestHead, ResponseHead};
+use crate::http::{Headers, RequestHead, ResponseHead, server_name};
 use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
@@ -58,10 +59,13 @@ async fn exchange(cluster: &LocalCluster, call: Call<'_>, random: u64) -> Result
     let Call { head, body, http2, most, .. } = call;
     let endpoint = cluster.choose(Choice { random, hash: None, avoid: (&[], 0) }, None)?;
     let _permit = RequestPermit::new(&cluster.slot, &endpoint.state, cluster.limits(false), cluster.worker)?;
+    let name = server_name(head, cluster.config.transport.auto_sni());
+    let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());
+    let wanted = Wanted { name, alpn: None };
     let mut up = if http2 || cluster.config.protocol == UpstreamProtocol::Http2 {
-        UpstreamStream::H2(Box::new(cluster.http2(&endpoint, false, &head.authority).await?))
+        UpstreamStream::H2(Box::new(cluster.http2(&endpoint, false, wanted).await?))
     } else {
-        UpstreamStream::h1(cluster.http1(&endpoint, false, &head.authority).await?)
+        UpstreamStream::h1(cluster.http1(&endpoint, false, wanted).await?)
     };
     let kind = if body.is_empty() { BodyKind::None } else { BodyKind::Length(body.len() as u64) };
     up.push_request(head, kind, None)?;
