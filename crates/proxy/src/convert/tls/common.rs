@@ -79,7 +79,11 @@ fn slot(config: &SdsSecretConfig, reader: &mut Reader<'_>, at: &At<'_>) -> Conve
         return secrets.find(&Source::Static, name).ok_or_else(missing);
     };
     let slot = secrets.slot(source(config, &at.field("sds_config"))?, name);
-    let wait = cluster::fetch_timeout(Some(config));
+    let mut wait = cluster::fetch_timeout(Some(config));
+    if slot.source == Source::Ads && wait.is_zero() {
+        // A gateway's certificate may never come; the other hosts of its listener must not wait for it for ever.
+        wait = cluster::fetch_timeout(None);
+    }
     reader.waits.push((slot.clone(), wait));
     Ok(slot)
 }
