@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 
+/// Name and value of a header.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
 /// A header field as a literal without indexing (RFC 7541, 6.2.2), whatever bytes it holds.
 fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
     let length = |text: &[u8]| u8::try_from(text.len()).ok().filter(|length| *length < 127).unwrap();
@@ -25,7 +28,7 @@ enum Fate {
     Closed,
 }
 
-fn send(address: SocketAddr, fields: &[(&[u8], &[u8])]) -> Fate {
+fn send(address: SocketAddr, fields: &[Field<'_>]) -> Fate {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(WAIT)).unwrap();
     let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
@@ -54,7 +57,7 @@ fn send(address: SocketAddr, fields: &[(&[u8], &[u8])]) -> Fate {
     }
 }
 
-const GOOD: [(&[u8], &[u8]); 4] =
+const GOOD: [Field<'_>; 4] =
     [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/public")];
 
 #[test]
@@ -68,7 +71,7 @@ fn malformed_http2_requests_never_reach_the_upstream() {
         fields[at].1 = value;
         fields
     };
-    let cases: Vec<(&str, Vec<(&[u8], &[u8])>)> = vec![
+    let cases: Vec<(&str, Vec<Field<'_>>)> = vec![
         ("line feed in a value", with(b"x-a", b"1\r\nx-admin: 1")),
         ("carriage return in a value", with(b"x-a", b"1\rx")),
         ("NUL in a value", with(b"x-a", b"1\0x")),

@@ -232,12 +232,23 @@ impl World {
         let session = rustls::ClientConnection::new(self.peers[&**peer].clone(), name).unwrap();
         let mut tls = rustls::StreamOwned::new(session, tcp);
         tls.write_all(request.text.as_bytes()).ok()?;
-        let mut all = Vec::new();
-        // The end may come without a farewell.
-        let _ = tls.read_to_end(&mut all);
-        let text = String::from_utf8_lossy(&all).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        Some(Message { head: head.to_owned(), body: body.to_owned(), trailers: String::new() })
+        read_tls(&mut tls)
+    }
+}
+
+/// Reads one response whose body has a length; none: the connection ended before it.
+fn read_tls(tls: &mut impl Read) -> Option<Message> {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let length = tls.read(&mut piece).ok().filter(|length| *length > 0)?;
+        all.extend_from_slice(&piece[..length]);
+        let text = String::from_utf8_lossy(&all);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let message = Message { head: head.to_owned(), body: body.to_owned(), trailers: String::new() };
+        let length = message.header("content-length").map_or(0, |length| length.parse().unwrap());
+        if body.len() >= length {
+            return Some(message);
+        }
     }
 }
 
