@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -12,11 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, NodeAuthorizer, TokenReviews};
 use crate::ca::{CertificateService, ServingTls, TrustDomains};
+use crate::leader::{self, Election};
 use crate::secure_port::SecurePort;
-
 use crate::source::{Injection, MeshConfigMap, Namespaces, kubernetes};
-use crate::webhook::{Injector, Webhooks};
+use crate::webhook::{Injector, OwnService, Webhooks};
 use crate::{Context, ControlOptions, KubeAccess, ads, ca, debug, findings, hub, secure_port, webhook};
+
+/// How long the end may wait for the API to take the leader's lease back.
+const GIVING_BACK: Duration = Duration::from_secs(3);
 
 /// Where a control plane listens.
 #[derive(Clone, Copy, Debug)]
@@ -96,13 +100,21 @@ impl Control {
         let (updates, receiver) = hub::queue();
         let mut watches = JoinSet::new();
         let trust_domains = TrustDomains::new(&options.inject.trust_domain);
-        let security = Security::start(&options, &client, &context, &trust_domains, &mut watches);
+        let own = OwnService { name: options.service.clone(), namespace: options.namespace.clone() };
+        let (elected, leads) = watch::channel(false);
+        // Each revision has webhooks of its own, and so an election of its own.
+        let lease = own.name.replacen("istiod", "istio-leader", 1);
+        let election = Election::new(client.clone(), &own.namespace, &lease, &options.pod);
+        let election = tokio::spawn(election.run(elected, shutdown.clone()));
+        let writer = Writer { client: client.clone(), own, leads };
+        let security = Security::start(&options, writer, &context, &trust_domains, &mut watches);
         let injection = Injection::new(options.inject);
         let map = MeshConfigMap {
             injection: injection.clone(),
             trust_domains,
             namespace: options.namespace,
             name: options.mesh_config_map,
+            injection_name: options.injection_config_map,
             domain: options.domain,
         };
         let expected = kubernetes(&client, &map, &namespaces, &updates, &mut watches);
@@ -132,10 +144,20 @@ impl Control {
             debug::serve(http, Arc::clone(&context), shutdown.clone()),
             debug::serve(monitoring, context, shutdown.clone()),
         );
+        if tokio::time::timeout(GIVING_BACK, election).await.is_err() {
+            tracing::debug!("the lease was not given back in time");
+        }
         watches.shutdown().await;
         tracing::info!("control plane stopped");
         Ok(())
     }
+}
+
+/// What those who write to the API need: of several control planes, the leader does.
+struct Writer {
+    client: Client,
+    own: OwnService,
+    leads: watch::Receiver<bool>,
 }
 
 /// What the certificate authority gives to the ports.
@@ -148,26 +170,26 @@ impl Security {
     /// Starts the certificate authority and what hangs on it.
     fn start(
         options: &ControlOptions,
-        client: &Client,
+        writer: Writer,
         context: &Arc<Context>,
         trust_domains: &TrustDomains,
         tasks: &mut JoinSet<()>,
     ) -> Security {
+        let Writer { client, own, leads } = writer;
         let metrics = Arc::clone(&context.metrics);
         let (authorities, keeper) =
             ca::start(client.clone(), options.ca.clone(), trust_domains.clone(), Arc::clone(&metrics));
         let (publish, tls) = watch::channel(None);
         tasks.spawn(keeper.run());
-        tasks.spawn(ca::keep_serving(
-            authorities.clone(),
-            options.namespace.clone(),
-            options.domain.clone(),
-            publish,
-        ));
-        tasks.spawn(ca::keep_root_maps(client.clone(), authorities.clone()));
-        tasks.spawn(webhook::keep_patched(client.clone(), authorities.clone()));
+        tasks.spawn(ca::keep_serving(authorities.clone(), own.clone(), options.domain.clone(), publish));
+        let (writing, trusted) = (client.clone(), authorities.clone());
+        tasks.spawn(leader::while_leading(leads, move || {
+            let maps = ca::keep_root_maps(writing.clone(), trusted.clone());
+            let webhooks = webhook::keep_patched(writing.clone(), own.clone(), trusted.clone());
+            async { tokio::join!(maps, webhooks) }
+        }));
         let audiences = options.ca.audiences.clone();
-        let tokens = TokenReviews::new(client.clone(), audiences, trust_domains.clone());
+        let tokens = TokenReviews::new(client, audiences, trust_domains.clone());
         let authenticator = Authenticator { tokens: Arc::new(tokens) };
         let hub = Arc::clone(&context.hub);
         let certificates = Arc::new(CertificateService {

@@ -8,6 +8,7 @@ mod control;
 mod debug;
 mod findings;
 mod hub;
+mod leader;
 mod metrics;
 mod options;
 mod process;

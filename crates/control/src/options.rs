@@ -45,10 +45,16 @@ pub struct ControlOptions {
     pub ports: Ports,
     /// Where the Kubernetes API is found.
     pub kube: KubeAccess,
+    /// The pod's name, which tells several control planes apart.
+    pub pod: String,
     /// The control plane's own namespace.
     pub namespace: String,
+    /// The control plane's Service: `istiod`, or `istiod-<revision>`.
+    pub service: String,
     /// The ConfigMap with MeshConfig in that namespace.
     pub mesh_config_map: String,
+    /// The ConfigMap with the values that injection reads.
+    pub injection_config_map: String,
     /// The DNS domain of services.
     pub domain: String,
     /// How pods are injected.
@@ -66,8 +72,11 @@ impl Default for ControlOptions {
             address: Ipv4Addr::UNSPECIFIED.into(),
             ports: Ports::default(),
             kube: KubeAccess::Infer,
+            pod: "istiod".into(),
             namespace: "istio-system".into(),
+            service: "istiod".into(),
             mesh_config_map: "istio".into(),
+            injection_config_map: "istio-sidecar-injector".into(),
             domain: "cluster.local".into(),
             inject: InjectConfig::default(),
             ca: CaOptions::default(),
@@ -86,21 +95,17 @@ pub struct EnvironmentError {
 }
 
 impl ControlOptions {
-    /// The defaults, overlaid by the pod's environment: `POD_NAMESPACE`, `REVISION`, `CLUSTER_ID`, `DOMAIN_SUFFIX`,
-    /// those of the certificate authority (see `CaOptions`), and what the one-machine mode sets: `LATEEN_SOCKET_MARK` (see `InjectConfig::socket_mark`),
-    /// `LATEEN_PROXY_BINARY`, `LATEEN_IMAGE`. Empty variables count as absent.
+    /// The defaults, overlaid by the pod's environment: `POD_NAME`, `POD_NAMESPACE`, `REVISION` (from which the names of
+    /// the Service and the ConfigMaps follow), `MESH_CONFIG_MAP`, `INJECTION_CONFIG_MAP`, `CLUSTER_ID`, `DOMAIN_SUFFIX`,
+    /// those of the certificate authority (see `CaOptions`), and what the one-machine mode sets: `LATEEN_SOCKET_MARK`
+    /// (see `InjectConfig::socket_mark`), `LATEEN_PROXY_BINARY`, `LATEEN_IMAGE`. Empty variables count as absent.
     ///
     /// # Errors
     /// When a variable has a value that cannot be used.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut options = ControlOptions::default();
-        if let Some(namespace) = variable("POD_NAMESPACE") {
-            options.inject.discovery_address = format!("istiod.{namespace}.svc:15012");
-            options.inject.ca_address = format!("istiod.{namespace}.svc:15012");
-            options.inject.root_namespace.clone_from(&namespace);
-            options.namespace = namespace;
-        }
+        options.take_names(&variable);
         if let Some(domain) = variable("DOMAIN_SUFFIX") {
             options.inject.cluster_domain.clone_from(&domain);
             options.domain = domain;
@@ -108,7 +113,6 @@ impl ControlOptions {
         options.ca = CaOptions::from_environment(&options.namespace, &variable)?;
         options.check_identity = variable("ENABLE_XDS_IDENTITY_CHECK").is_none_or(|value| value != "false");
         let inject = &mut options.inject;
-        inject.revision = variable("REVISION").unwrap_or_else(|| inject.revision.clone());
         inject.cluster_id = variable("CLUSTER_ID").unwrap_or_else(|| inject.cluster_id.clone());
         inject.image = variable("LATEEN_IMAGE").unwrap_or_else(|| inject.image.clone());
         inject.proxy_binary = variable("LATEEN_PROXY_BINARY");
@@ -121,6 +125,32 @@ impl ControlOptions {
             inject.socket_mark = Some(mark);
         }
         Ok(options)
+    }
+
+    /// What follows from the pod's name, its namespace and its revision.
+    fn take_names(&mut self, variable: &impl Fn(&str) -> Option<String>) {
+        if let Some(revision) = variable("REVISION") {
+            if revision != "default" {
+                self.service = format!("istiod-{revision}");
+                self.mesh_config_map = format!("istio-{revision}");
+                self.injection_config_map = format!("istio-sidecar-injector-{revision}");
+            }
+            self.inject.revision = revision;
+        }
+        for (name, place) in [
+            ("MESH_CONFIG_MAP", &mut self.mesh_config_map),
+            ("INJECTION_CONFIG_MAP", &mut self.injection_config_map),
+            ("POD_NAME", &mut self.pod),
+        ] {
+            *place = variable(name).unwrap_or_else(|| std::mem::take(place));
+        }
+        if let Some(namespace) = variable("POD_NAMESPACE") {
+            self.inject.root_namespace.clone_from(&namespace);
+            self.namespace = namespace;
+        }
+        let address = format!("{}.{}.svc:15012", self.service, self.namespace);
+        self.inject.discovery_address.clone_from(&address);
+        self.inject.ca_address = address;
     }
 }
 
@@ -141,6 +171,16 @@ mod tests {
         assert_eq!((options.namespace.as_str(), options.inject.socket_mark), ("mesh", Some(1337)));
         assert_eq!(options.inject.discovery_address, "istiod.mesh.svc:15012");
         assert_eq!(options.inject.revision, "default");
+    }
+
+    #[test]
+    fn a_revision_has_a_service_and_config_maps_of_its_own() {
+        let options = from(&[("POD_NAMESPACE", "mesh"), ("REVISION", "canary")]).unwrap();
+        assert_eq!((&*options.service, &*options.mesh_config_map), ("istiod-canary", "istio-canary"));
+        assert_eq!(options.injection_config_map, "istio-sidecar-injector-canary");
+        assert_eq!(options.inject.discovery_address, "istiod-canary.mesh.svc:15012");
+        let options = from(&[("REVISION", "default"), ("MESH_CONFIG_MAP", "mine")]).unwrap();
+        assert_eq!((&*options.service, &*options.mesh_config_map), ("istiod", "mine"));
     }
 
     #[test]

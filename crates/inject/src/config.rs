@@ -98,6 +98,24 @@ impl Default for Resources {
     }
 }
 
+/// The sidecar's readiness probe where a pod's annotations do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Readiness {
+    /// Seconds before the first probe.
+    pub initial_delay_seconds: u32,
+    /// Seconds between probes.
+    pub period_seconds: u32,
+    /// Failures in a row after which the pod counts as not ready.
+    pub failure_threshold: u32,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { initial_delay_seconds: 0, period_seconds: 15, failure_threshold: 4 }
+    }
+}
+
 /// Everything that injection knows besides the pod and its namespace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -114,8 +132,12 @@ pub struct InjectConfig {
     pub image: String,
     /// Pull policy of that image; empty leaves it to the API server.
     pub image_pull_policy: String,
+    /// Names of Secrets with which the image is pulled.
+    pub image_pull_secrets: Vec<String>,
     /// Ports of the sidecar.
     pub ports: Ports,
+    /// The readiness probe.
+    pub readiness: Readiness,
     /// Which traffic is captured by default.
     pub capture: CaptureDefaults,
     /// Resources of the sidecar.
@@ -151,6 +173,8 @@ pub struct InjectConfig {
     pub native_sidecars: bool,
     /// `warning`, `info`...: the proxy's log level.
     pub log_level: String,
+    /// `misc:error`...: the log levels of single parts of an Envoy.
+    pub component_log_level: String,
     /// Packets with this mark are the proxy's own: for pods that cannot run as user 1337.
     pub socket_mark: Option<u32>,
     /// A proxy program (an Envoy) that the agent runs in place of Lateen's own.
@@ -166,7 +190,9 @@ impl Default for InjectConfig {
             always_inject_selector: Vec::new(),
             image: concat!("docker.io/lateen/lateen:", env!("CARGO_PKG_VERSION")).into(),
             image_pull_policy: String::new(),
+            image_pull_secrets: Vec::new(),
             ports: Ports::default(),
+            readiness: Readiness::default(),
             capture: CaptureDefaults::default(),
             resources: Resources::default(),
             default_config: Map::new(),
@@ -184,6 +210,7 @@ impl Default for InjectConfig {
             rewrite_probes: true,
             native_sidecars: false,
             log_level: "warning".into(),
+            component_log_level: "misc:error".into(),
             socket_mark: None,
             proxy_binary: None,
         }

@@ -22,13 +22,14 @@ mod prometheus;
 mod proxy;
 mod proxy_config;
 mod settings;
+mod values;
 mod volumes;
 mod workload;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{CaptureDefaults, InjectConfig, Policy, Ports, Resources};
+pub use config::{CaptureDefaults, InjectConfig, Policy, Ports, Readiness, Resources};
 pub use decision::{Decision, Target, decide};
 pub use error::InjectError;
 pub use manifest::{ManifestDecision, ManifestOutcome, inject_manifest};

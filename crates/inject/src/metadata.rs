@@ -19,6 +19,7 @@ pub(crate) struct Added {
     pub(crate) init_containers: Vec<String>,
     pub(crate) containers: Vec<String>,
     pub(crate) volumes: Vec<String>,
+    pub(crate) image_pull_secrets: Vec<String>,
 }
 
 /// Adds Istio's labels; what the pod says itself stays.
@@ -58,12 +59,14 @@ pub(crate) fn annotations(
             annotations.entry(name.to_owned()).or_insert_with(|| app.name.clone());
         }
     }
+    // Istio writes null where there are none.
+    let secrets = (!added.image_pull_secrets.is_empty()).then_some(&added.image_pull_secrets);
     let status = json!({
         "version": version(settings),
         "initContainers": added.init_containers,
         "containers": added.containers,
         "volumes": added.volumes,
-        "imagePullSecrets": null,
+        "imagePullSecrets": secrets,
         "revision": revision,
     });
     annotations.insert(STATUS.to_owned(), status.to_string());

@@ -1,6 +1,6 @@
 //! The whole injection of one pod, top down.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{Container, LocalObjectReference, Pod, PodSpec, Volume};
 
 use crate::annotations::STATUS;
 use crate::environment::Contributions;
@@ -61,11 +61,13 @@ pub(crate) fn inject_as(
     add_init_container(&settings, spec, &mut added)?;
     add_proxy(&settings, spec, &Contributions { probers, prometheus }, &mut added)?;
     add_volumes(&settings, spec, &mut added)?;
+    add_pull_secrets(&settings, spec, &mut added);
     metadata::annotations(&settings, &added, notes);
     Ok(Injection { pod: injected, decision })
 }
 
-/// Redirection comes last among the init containers: those before it still reach the network directly.
+/// Redirection comes last among the init containers: those before it still reach the network directly. Before a native
+/// sidecar it comes first, as in Istio: then the application's init containers are in the mesh already.
 fn add_init_container(
     settings: &Settings<'_>,
     spec: &mut PodSpec,
@@ -76,7 +78,8 @@ fn add_init_container(
     }
     let containers = spec.init_containers.get_or_insert_default();
     containers.retain(|container| container.name != INIT_CONTAINER);
-    containers.push(capture::container(settings)?);
+    let position = if settings.native { 0 } else { containers.len() };
+    containers.insert(position, capture::container(settings)?);
     added.init_containers.push(INIT_CONTAINER.to_owned());
     Ok(())
 }
@@ -101,7 +104,9 @@ fn add_proxy(
     let container = proxy::container(settings, spec, own.as_ref(), contributed)?;
     if settings.native {
         added.init_containers.push(PROXY_CONTAINER.to_owned());
-        spec.init_containers.get_or_insert_default().push(container);
+        let containers = spec.init_containers.get_or_insert_default();
+        let capture = containers.iter().position(|container| container.name == INIT_CONTAINER);
+        containers.insert(capture.map_or(0, |position| position + 1), container);
         return Ok(());
     }
     added.containers.push(PROXY_CONTAINER.to_owned());
@@ -120,6 +125,19 @@ fn take_own(spec: &mut PodSpec) -> Option<Container> {
         Some(list.remove(position))
     };
     take(&mut spec.containers).or_else(|| spec.init_containers.as_mut().and_then(take))
+}
+
+fn add_pull_secrets(settings: &Settings<'_>, spec: &mut PodSpec, added: &mut Added) {
+    if settings.config.image_pull_secrets.is_empty() {
+        return;
+    }
+    let secrets = spec.image_pull_secrets.get_or_insert_default();
+    for name in &settings.config.image_pull_secrets {
+        if !secrets.iter().any(|secret| secret.name == *name) {
+            secrets.push(LocalObjectReference { name: name.clone() });
+            added.image_pull_secrets.push(name.clone());
+        }
+    }
 }
 
 fn add_volumes(settings: &Settings<'_>, spec: &mut PodSpec, added: &mut Added) -> Result<(), InjectError> {

@@ -81,7 +81,10 @@ fn arguments(settings: &Settings<'_>) -> Vec<String> {
         "--domain".to_owned(),
         format!("$(POD_NAMESPACE).svc.{}", settings.config.cluster_domain),
         format!("--proxyLogLevel={}", settings.text(LOG_LEVEL, &settings.config.log_level)),
-        format!("--proxyComponentLogLevel={}", settings.text(COMPONENT_LOG_LEVEL, "misc:error")),
+        format!(
+            "--proxyComponentLogLevel={}",
+            settings.text(COMPONENT_LOG_LEVEL, &settings.config.component_log_level)
+        ),
         format!("--log_output_level={}", settings.text(AGENT_LOG_LEVEL, "default:info")),
     ]
 }
@@ -146,9 +149,10 @@ fn security(settings: &Settings<'_>) -> Value {
 
 fn readiness(settings: &Settings<'_>) -> Result<Value, InjectError> {
     let number = |name, default| annotations::number(settings.pod, name, MAX_READINESS, default);
-    let delay = number(READINESS_INITIAL_DELAY, 0)?;
-    let period = number(READINESS_PERIOD, 15)?;
-    let failures = number(READINESS_FAILURES, 4)?;
+    let defaults = settings.config.readiness;
+    let delay = number(READINESS_INITIAL_DELAY, defaults.initial_delay_seconds)?;
+    let period = number(READINESS_PERIOD, defaults.period_seconds)?;
+    let failures = number(READINESS_FAILURES, defaults.failure_threshold)?;
     let mut probe = probe(
         settings.config.ports.readiness,
         &[("periodSeconds", period.max(1)), ("failureThreshold", failures.max(1))],

@@ -8,6 +8,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::{Authorities, Standing};
+use crate::webhook::OwnService;
 
 /// How long a serving certificate lives; at half of it the next one is made.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -25,9 +26,11 @@ pub struct ServingTls {
 }
 
 /// The names by which pods and the API server call the control plane.
-fn names(namespace: &str, domain: &str) -> Vec<String> {
+fn names(own: &OwnService, domain: &str) -> Vec<String> {
+    let OwnService { name, namespace } = own;
     let mut names = Vec::new();
-    for service in ["istiod", "istio-pilot"] {
+    // Istio 1.0's name, which old agents still say.
+    for service in [name.as_str(), "istio-pilot"] {
         names.push(format!("{service}.{namespace}.svc"));
         names.push(format!("{service}.{namespace}"));
         names.push(format!("{service}.{namespace}.svc.{domain}"));
@@ -47,11 +50,11 @@ fn make(standing: &Standing, names: &[String]) -> Result<ServingTls, IdentityErr
 /// Makes the serving certificate, and the next one at every rotation and at half of its life, for ever.
 pub async fn keep(
     mut authorities: Authorities,
-    namespace: String,
+    own: OwnService,
     domain: String,
     publish: watch::Sender<Option<Arc<ServingTls>>>,
 ) {
-    let names = names(&namespace, &domain);
+    let names = names(&own, &domain);
     loop {
         let mut wait = LIFETIME / 2;
         if let Some(standing) = authorities.standing() {

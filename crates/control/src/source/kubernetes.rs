@@ -44,6 +44,8 @@ pub struct MeshConfigMap {
     pub namespace: String,
     /// The ConfigMap's name: `istio`.
     pub name: String,
+    /// The name of the ConfigMap with the values that injection reads: `istio-sidecar-injector`.
+    pub injection_name: String,
     /// The DNS domain of services: `cluster.local`.
     pub domain: String,
     /// Told each time that the mesh configuration has been read.
@@ -144,17 +146,18 @@ impl Start<'_> {
 
     fn mesh_config(&mut self, map: &MeshConfigMap) {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &map.namespace);
-        let config = listing().fields(&format!("metadata.name={}", map.name));
-        let MeshConfigMap { name, domain, injection, trust_domains, .. } = map.clone();
-        self.watch(Kind::MeshConfig, api, config, move |found| {
-            // An API may not know the field selector.
-            if found.metadata.name.as_deref() == Some(&*name) {
-                injection.take(&found);
-                trust_domains.take(&found);
-                mesh_config::take(&found, &domain)
-            } else {
-                Taken::Ignore
+        let MeshConfigMap { name, injection_name, domain, injection, trust_domains, .. } = map.clone();
+        self.watch(Kind::MeshConfig, api, listing(), move |found| {
+            let found_name = found.metadata.name.as_deref();
+            if found_name == Some(&*injection_name) {
+                injection.take_values(&found);
             }
+            if found_name != Some(&*name) {
+                return Taken::Ignore;
+            }
+            injection.take_mesh_config(&found);
+            trust_domains.take(&found);
+            mesh_config::take(&found, &domain)
         });
     }
 

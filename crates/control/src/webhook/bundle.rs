@@ -20,29 +20,57 @@ use crate::ca::Authorities;
 /// Time between attempts when the API does not answer.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Keeps the mesh's roots in the webhook configurations that lead to us, whoever writes them, for ever.
-pub async fn keep_patched(client: Client, authorities: Authorities) {
-    let mutating = follow::<MutatingWebhookConfiguration>(
-        client.clone(),
-        authorities.clone(),
-        "istio-sidecar-injector",
-        |c| {
-            let hooks = c.webhooks.iter().flatten();
-            hooks.map(|hook| (hook.name.as_str(), &hook.client_config)).collect()
-        },
-    );
-    let validating = follow::<ValidatingWebhookConfiguration>(client, authorities, "istio-validator", |c| {
-        let hooks = c.webhooks.iter().flatten();
-        hooks.map(|hook| (hook.name.as_str(), &hook.client_config)).collect()
+/// The Service by which the API server calls this control plane.
+#[derive(Clone, Debug)]
+pub struct OwnService {
+    /// Its name: `istiod`, or `istiod-<revision>`.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+impl OwnService {
+    fn is(&self, config: &WebhookClientConfig) -> bool {
+        let service = config.service.as_ref();
+        service.is_some_and(|service| service.name == self.name && service.namespace == self.namespace)
+    }
+}
+
+/// A hook of a webhook configuration.
+struct Hook<'a> {
+    name: &'a str,
+    config: &'a WebhookClientConfig,
+    /// Whether it lets everything pass while nobody answers, which ends once we do.
+    open: bool,
+}
+
+/// Keeps the hooks that lead to us in order, whoever writes them, for ever: the mesh's roots stand in them, and
+/// validation, which the charts install open so that the control plane can start, is closed.
+pub async fn keep_patched(client: Client, own: OwnService, authorities: Authorities) {
+    let mutating =
+        follow::<MutatingWebhookConfiguration>(client.clone(), &own, authorities.clone(), |configuration| {
+            let hooks = configuration.webhooks.iter().flatten();
+            hooks.map(|hook| Hook { name: &hook.name, config: &hook.client_config, open: false }).collect()
+        });
+    let validating = follow::<ValidatingWebhookConfiguration>(client, &own, authorities, |configuration| {
+        let open = |policy: &Option<String>| policy.as_deref() == Some("Ignore");
+        let hooks = configuration.webhooks.iter().flatten();
+        hooks
+            .map(|hook| Hook {
+                name: &hook.name,
+                config: &hook.client_config,
+                open: open(&hook.failure_policy),
+            })
+            .collect()
     });
     tokio::join!(mutating, validating);
 }
 
 async fn follow<K>(
     client: Client,
+    own: &OwnService,
     mut authorities: Authorities,
-    prefix: &str,
-    hooks: fn(&K) -> Vec<(&str, &WebhookClientConfig)>,
+    hooks: fn(&K) -> Vec<Hook<'_>>,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -54,7 +82,8 @@ async fn follow<K>(
             Some(event) = events.next() => match event {
                 Ok(Event::Apply(configuration) | Event::InitApply(configuration)) => {
                     let name = configuration.name_any();
-                    if !name.starts_with(prefix) {
+                    if !hooks(&configuration).iter().any(|hook| own.is(hook.config)) {
+                        known.remove(&name);
                         continue;
                     }
                     known.insert(name.clone(), configuration);
@@ -77,29 +106,36 @@ async fn follow<K>(
         let ca = STANDARD.encode(&*standing.trust_pem);
         for name in due {
             let Some(configuration) = known.get(&name) else { continue };
-            let Some(steps) = patch(&hooks(configuration), &ca) else { continue };
+            let Some(steps) = patch(&hooks(configuration), own, &ca) else { continue };
             let Ok(patch) = serde_json::from_value(steps) else { continue };
             match api.patch(&name, &PatchParams::default(), &Patch::Json::<()>(patch)).await {
-                Ok(_) => tracing::info!(kind = %K::kind(&()), name, "CA bundle patched"),
+                Ok(_) => tracing::info!(kind = %K::kind(&()), name, "webhook configuration patched"),
                 // The next event, or the next list after the watch fails, tries again.
                 Err(error) => {
-                    tracing::warn!(kind = %K::kind(&()), name, %error, "cannot patch the CA bundle")
+                    tracing::warn!(kind = %K::kind(&()), name, %error, "cannot patch the webhook configuration");
                 }
             }
         }
     }
 }
 
-/// The patch that puts the CA where it is missing; `None` when it stands everywhere. Each step tests the hook's
-/// name, so that a list which changed meanwhile is not patched at the wrong place.
-fn patch(hooks: &[(&str, &WebhookClientConfig)], ca: &str) -> Option<Value> {
+/// The patch that brings our hooks in order; `None` when they are. Each step tests the hook's name, so that a list which
+/// changed meanwhile is not patched at the wrong place.
+fn patch(hooks: &[Hook<'_>], own: &OwnService, ca: &str) -> Option<Value> {
     let mut steps = Vec::new();
-    for (at, (name, config)) in hooks.iter().enumerate() {
-        let same = config.ca_bundle.as_ref().is_some_and(|bundle| STANDARD.encode(&bundle.0) == ca);
+    for (at, hook) in hooks.iter().enumerate().filter(|(_, hook)| own.is(hook.config)) {
+        let same = hook.config.ca_bundle.as_ref().is_some_and(|bundle| STANDARD.encode(&bundle.0) == ca);
+        if !same || hook.open {
+            steps.push(json!({"op": "test", "path": format!("/webhooks/{at}/name"), "value": hook.name}));
+        }
         if !same {
-            steps.push(json!({"op": "test", "path": format!("/webhooks/{at}/name"), "value": name}));
             steps.push(
                 json!({"op": "add", "path": format!("/webhooks/{at}/clientConfig/caBundle"), "value": ca}),
+            );
+        }
+        if hook.open {
+            steps.push(
+                json!({"op": "replace", "path": format!("/webhooks/{at}/failurePolicy"), "value": "Fail"}),
             );
         }
     }
@@ -109,19 +145,36 @@ fn patch(hooks: &[(&str, &WebhookClientConfig)], ca: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::ByteString;
+    use k8s_openapi::api::admissionregistration::v1::ServiceReference;
 
     use super::*;
 
+    fn config(service: &str, ca: Option<&str>) -> WebhookClientConfig {
+        WebhookClientConfig {
+            ca_bundle: ca.map(|ca| ByteString(ca.into())),
+            service: Some(ServiceReference {
+                name: service.into(),
+                namespace: "istio-system".into(),
+                ..ServiceReference::default()
+            }),
+            ..WebhookClientConfig::default()
+        }
+    }
+
     #[test]
-    fn only_hooks_without_our_ca_are_patched() {
-        let ours = WebhookClientConfig { ca_bundle: Some(ByteString(b"ca".to_vec())), ..Default::default() };
-        let other = WebhookClientConfig::default();
+    fn only_our_own_hooks_are_patched_and_only_where_something_is_amiss() {
+        let own = OwnService { name: "istiod".into(), namespace: "istio-system".into() };
+        let (good, fresh, other) =
+            (config("istiod", Some("ca")), config("istiod", None), config("istiod-canary", None));
+        let hook = |name, config, open| Hook { name, config, open };
         let ca = STANDARD.encode("ca");
-        assert!(patch(&[("a", &ours)], &ca).is_none());
-        let steps = patch(&[("a", &ours), ("b", &other)], &ca).unwrap();
+        assert!(patch(&[hook("a", &good, false), hook("b", &other, true)], &own, &ca).is_none());
+        let steps = patch(&[hook("a", &good, true), hook("b", &fresh, false)], &own, &ca).unwrap();
         assert_eq!(
             steps,
             json!([
+                {"op": "test", "path": "/webhooks/0/name", "value": "a"},
+                {"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Fail"},
                 {"op": "test", "path": "/webhooks/1/name", "value": "b"},
                 {"op": "add", "path": "/webhooks/1/clientConfig/caBundle", "value": ca},
             ])

@@ -6,6 +6,6 @@ mod review;
 mod server;
 mod validate;
 
-pub use bundle::keep_patched;
+pub use bundle::{OwnService, keep_patched};
 pub use inject::Injector;
 pub use server::{Webhooks, serve};

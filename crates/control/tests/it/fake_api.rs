@@ -335,6 +335,8 @@ fn write(store: &mut Store, method: &Method, path: &str, json_patch: bool, body:
     if json_patch {
         let patch: json_patch::Patch = serde_json::from_value(value).unwrap();
         json_patch::patch(&mut object, &patch).unwrap();
+    } else if *method == Method::PUT {
+        object = value;
     } else {
         json_patch::merge(&mut object, &value);
     }

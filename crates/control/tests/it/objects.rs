@@ -11,6 +11,7 @@ pub const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 pub const VIRTUAL_SERVICES: &str = "/apis/networking.istio.io/v1/virtualservices";
 pub const DESTINATION_RULES: &str = "/apis/networking.istio.io/v1/destinationrules";
 pub const GATEWAYS: &str = "/apis/networking.istio.io/v1/gateways";
+pub const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";
 pub const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
 pub fn meta(namespace: &str, name: &str) -> Value {

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::Running;
 use crate::fake_api::FakeApi;
-use crate::objects::{MUTATING, NAMESPACES, meta};
+use crate::objects::{LEASES, MUTATING, NAMESPACES, meta};
 
 /// Posts to a webhook as the API server does: over TLS, by the service's name, trusting the bundle.
 async fn post(running: &Running, path: &str, body: String) -> (u16, String) {
@@ -135,19 +135,19 @@ async fn what_is_no_review_is_refused_and_what_is_too_large_is_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ca_bundle_is_put_into_the_webhook_configurations_and_kept_there() {
     let api = FakeApi::start().await;
-    let hook = |name: &str| {
-        json!({"name": name, "clientConfig": {"service": {"name": "istiod", "namespace": "istio-system"}},
-                                   "sideEffects": "None", "admissionReviewVersions": ["v1"]})
-    };
-    let configuration = |name: &str| {
+    let configuration = |name: &str, service: &str| {
+        let hook = |name: &str| {
+            json!({"name": name, "clientConfig": {"service": {"name": service, "namespace": "istio-system"}},
+                   "sideEffects": "None", "admissionReviewVersions": ["v1"]})
+        };
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
             "metadata": {"name": name},
             "webhooks": [hook("a.istio.io"), hook("b.istio.io")],
         })
     };
-    api.put(MUTATING, configuration("istio-sidecar-injector"));
-    api.put(MUTATING, configuration("somebody-else"));
+    api.put(MUTATING, configuration("istio-sidecar-injector", "istiod"));
+    api.put(MUTATING, configuration("istio-sidecar-injector-canary", "istiod-canary"));
     let running = Running::start(api).await;
     let expected = json!(STANDARD.encode(&running.ca_pem));
     for _ in 0..2 {
@@ -158,9 +158,15 @@ async fn the_ca_bundle_is_put_into_the_webhook_configurations_and_kept_there() {
             })
             .await;
         // Somebody applies the manifest again.
-        running.api.put(MUTATING, configuration("istio-sidecar-injector"));
+        running.api.put(MUTATING, configuration("istio-sidecar-injector", "istiod"));
     }
-    let other = running.api.get(MUTATING, "somebody-else").unwrap();
+    let other = running.api.get(MUTATING, "istio-sidecar-injector-canary").unwrap();
     assert!(other["webhooks"][0]["clientConfig"].get("caBundle").is_none());
+    let lease = |api: &FakeApi| {
+        api.get(LEASES, "istio-system/istio-leader").unwrap()["spec"]["holderIdentity"].clone()
+    };
+    let api = running.api.clone();
+    assert_eq!(lease(&api), "istiod");
     running.stop().await;
+    assert_eq!(lease(&api), Value::Null, "the lease is given back at the end");
 }
