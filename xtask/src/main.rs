@@ -1,6 +1,9 @@
 //! Project chores: `cargo xtask <task>`.
 
 mod bench;
+mod charts;
+mod e2e;
+mod image;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -16,6 +19,12 @@ struct Cli {
 enum Task {
     /// Measure: without a name the proxy beside Envoy, HAProxy and nginx.
     Bench(bench::Options),
+    /// Write the generated files of the Helm charts: templates, schemas, definitions.
+    Charts,
+    /// Run the tutorials on the cluster that KUBECONFIG names.
+    E2e(e2e::Options),
+    /// Make the container image as an OCI archive, without a container engine.
+    Image(image::Options),
     /// A plain TCP forwarder, the floor that the proxies' latency is measured from.
     #[command(hide = true)]
     Forward {
@@ -35,6 +44,9 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
+        Task::Charts => charts::run(),
+        Task::E2e(options) => e2e::run(&options),
+        Task::Image(options) => image::run(&options),
         Task::Forward { listen, upstream } => bench::forward::run(listen, upstream),
         Task::Probe { address } => bench::local::probe(&address),
     }

@@ -1,5 +1,7 @@
 //! The command line: every verb with its flags and help.
 
+pub mod install;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,6 +53,19 @@ pub enum Command {
     ProxyStatus(ProxyStatus),
     /// Print the custom resource definitions that Lateen understands.
     Crds,
+    /// Install the mesh on a Kubernetes cluster.
+    Install(install::Install),
+    /// Remove the mesh from a Kubernetes cluster.
+    Uninstall(install::Uninstall),
+    /// Print the manifests that `install` writes.
+    #[command(subcommand)]
+    Manifest(install::ManifestVerb),
+    /// Enable and disable the external and the internal ingress gateway of a cluster.
+    #[command(subcommand)]
+    Gateway(install::GatewayVerb),
+    /// Commands that may change: precheck.
+    #[command(subcommand, visible_alias = "experimental")]
+    X(install::Experimental),
     /// Run the control plane (istiod's role); its pod's environment says how.
     Control,
     /// Run the proxy with an Envoy bootstrap file.

@@ -12,6 +12,16 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The command line. Called `curl` or `sleep`, as images of the demos have it, the program is that demo.
+fn command_line() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let called = words.first().and_then(|name| name.to_str()).and_then(lateen_demo::images::applet);
+    if let Some(applet) = called {
+        words.splice(1..1, ["demo".into(), applet.into()]);
+    }
+    words
+}
+
 fn main() -> ExitCode {
     // Where the system gives huge pages unasked, an idle proxy would occupy several whole ones; refusal costs memory only.
     let _ = nix::sys::prctl::set_thp_disable(true);
@@ -19,7 +29,7 @@ fn main() -> ExitCode {
     // These run before any thread exists: they change the namespaces and credentials of this process.
     let outcome = match commands::hidden::run(&arguments) {
         Some(outcome) => outcome,
-        None => commands::run(args::Cli::parse().command),
+        None => commands::run(args::Cli::parse_from(command_line()).command),
     };
     match outcome {
         Ok(code) => code,

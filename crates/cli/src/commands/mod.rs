@@ -8,6 +8,7 @@ mod demo;
 mod down;
 pub mod hidden;
 mod inspect;
+mod install;
 mod kube_inject;
 mod kubeconfig;
 mod logging;
@@ -42,6 +43,11 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::ProxyConfig(arguments) => inspect::proxy_config::run(&arguments)?,
         Command::ProxyStatus(arguments) => inspect::proxy_status::run(&arguments)?,
         Command::Crds => crds::run()?,
+        Command::Install(arguments) => install::apply::run(&arguments)?,
+        Command::Uninstall(arguments) => install::remove::run(&arguments)?,
+        Command::Manifest(verb) => install::manifest::run(&verb)?,
+        Command::Gateway(verb) => install::gateway::run(&verb)?,
+        Command::X(verb) => install::precheck::run(&verb)?,
         Command::Control => control::run()?,
         Command::Proxy(arguments) => proxy::run(&arguments)?,
         Command::Agent(arguments) => agent::run(&arguments)?,

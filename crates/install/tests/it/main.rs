@@ -1,0 +1,5 @@
+//! The charts, held against what is installed without Helm.
+
+mod cluster;
+mod golden;
+mod helm;
