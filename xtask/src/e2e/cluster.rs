@@ -1,0 +1,129 @@
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A cluster, spoken to by the programs that people use.
+pub struct Cluster {
+    lateen: PathBuf,
+    helm: PathBuf,
+}
+
+impl Cluster {
+    /// The cluster of KUBECONFIG.
+    pub fn new(lateen: &Path, helm: &Path) -> Result<Cluster> {
+        if std::env::var_os("KUBECONFIG").is_none() {
+            bail!("set KUBECONFIG: the scenarios install and remove a mesh on the cluster that it names");
+        }
+        let lateen = std::fs::canonicalize(lateen)
+            .with_context(|| format!("{}: build it, or name another with --lateen", lateen.display()))?;
+        let cluster = Cluster { lateen, helm: helm.to_owned() };
+        let version = cluster.kubectl(&["version"])?;
+        println!("{}", version.trim());
+        Ok(cluster)
+    }
+
+    /// Runs kubectl.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        run(Path::new("kubectl"), arguments, None)
+    }
+
+    /// Runs `lateen`.
+    pub fn lateen(&self, arguments: &[&str]) -> Result<String> {
+        run(&self.lateen, arguments, None)
+    }
+
+    /// Runs Helm.
+    pub fn helm(&self, arguments: &[&str]) -> Result<String> {
+        run(&self.helm, arguments, None)
+    }
+
+    /// `kubectl apply` of a text, as `| kubectl apply -f -`.
+    pub fn apply_text(&self, text: &str, more: &[&str]) -> Result<String> {
+        let arguments: Vec<&str> = ["apply", "-f", "-"].iter().chain(more).copied().collect();
+        run(Path::new("kubectl"), &arguments, Some(text))
+    }
+
+    /// `kubectl apply` of one of the project's manifests.
+    pub fn apply(&self, sample: &str) -> Result<String> {
+        self.kubectl(&["apply", "-f", &path(sample)])
+    }
+
+    /// One value out of an object.
+    pub fn value(&self, what: &[&str], jsonpath: &str) -> Result<String> {
+        let output = format!("jsonpath={jsonpath}");
+        let arguments: Vec<&str> = ["get"].iter().chain(what).copied().chain(["-o", &output]).collect();
+        self.kubectl(&arguments)
+    }
+
+    /// Waits until the Deployments of a namespace are available.
+    pub fn wait_deployments(&self, namespace: &str) -> Result<()> {
+        let all = ["wait", "--for=condition=Available", "deployment", "--all", "--timeout=120s", "-n"];
+        let waited = self.kubectl(&[&all[..], &[namespace]].concat());
+        if waited.is_err() {
+            println!("{}", self.kubectl(&["get", "pods", "-A", "-o", "wide"])?);
+            println!("{}", self.kubectl(&["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"])?);
+        }
+        waited.map(drop)
+    }
+
+    /// Removes what scenarios leave: applications, the mesh, its definitions and namespaces.
+    pub fn clean(&self) -> Result<()> {
+        let nothing = "--ignore-not-found";
+        self.kubectl(&["label", "namespace", "default", "istio-injection-"])?;
+        for sample in ["samples/bookinfo/bookinfo.yaml", "samples/sleep/sleep.yaml"] {
+            self.kubectl(&["delete", "-f", &path(sample), nothing, "--wait=true"])?;
+        }
+        self.kubectl(&["delete", "namespace", "aks-istio-ingress", "by-hand", nothing])?;
+        // What Helm wrote, lateen leaves alone: both are asked.
+        let _ = self.helm(&["uninstall", "istio", "-n", "istio-system", "--wait"]);
+        self.lateen(&["uninstall", "--purge", "-y"])?;
+        let labelled =
+            "mutatingwebhookconfiguration,validatingwebhookconfiguration,clusterrole,clusterrolebinding";
+        self.kubectl(&["delete", labelled, "-l", "app.kubernetes.io/part-of=istio", nothing])?;
+        self.kubectl(&["delete", "namespace", "istio-system", nothing, "--wait=true"])?;
+        self.kubectl(&["delete", "crd", "-l", "app.kubernetes.io/part-of=istio", nothing])?;
+        Ok(())
+    }
+}
+
+/// A file of the project.
+pub fn path(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).display().to_string()
+}
+
+fn run(program: &Path, arguments: &[&str], input: Option<&str>) -> Result<String> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    println!("$ {name} {}", arguments.join(" "));
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    if let (Some(mut stdin), Some(text)) = (child.stdin.take(), input) {
+        stdin.write_all(text.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{name} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Tries until it works, or tells the last reason.
+pub fn eventually<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if start.elapsed() > patience => {
+                return Err(error.context(format!("still so after {patience:?}")));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}

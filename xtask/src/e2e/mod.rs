@@ -1,0 +1,60 @@
+//! `cargo xtask e2e`: the mesh on a real cluster, which KUBECONFIG names, as a person would work with it.
+//!
+//! The cluster needs the images of `cargo xtask image --demos-of ...`; docs/kubernetes.md says how.
+
+mod bookinfo;
+mod charts;
+mod cluster;
+mod external_internal;
+mod outside;
+mod walk;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use cluster::Cluster;
+
+/// What is run, and with which programs.
+#[derive(Args)]
+pub struct Options {
+    /// Scenarios, of: charts, bookinfo, gateways [default: all]
+    scenarios: Vec<String>,
+    /// The `lateen` to install with.
+    #[arg(long, value_name = "FILE", default_value = "target/release/lateen")]
+    lateen: PathBuf,
+    /// Helm's program.
+    #[arg(long, value_name = "FILE", env = "LATEEN_HELM", default_value = "helm")]
+    helm: PathBuf,
+    /// Leave the mesh as the last scenario leaves it.
+    #[arg(long)]
+    keep: bool,
+}
+
+type Scenario = fn(&Cluster) -> Result<()>;
+
+const SCENARIOS: [(&str, Scenario); 3] =
+    [("charts", charts::run), ("bookinfo", walk::run), ("gateways", external_internal::run)];
+
+/// Runs the scenarios one after another; each begins on a cluster without a mesh.
+pub fn run(options: &Options) -> Result<()> {
+    let known: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = options.scenarios.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!("there is no scenario {unknown:?}; there is: {}", known.join(", "));
+    }
+    let cluster = Cluster::new(&options.lateen, &options.helm)?;
+    let wanted = |name: &str| options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == name);
+    for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
+        let start = Instant::now();
+        println!("== {name}");
+        cluster.clean().context("cannot clean the cluster")?;
+        scenario(&cluster).with_context(|| format!("scenario {name}"))?;
+        println!("== {name}: passed in {:.0?}", start.elapsed());
+    }
+    if !options.keep {
+        cluster.clean()?;
+    }
+    Ok(())
+}

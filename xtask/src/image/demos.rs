@@ -1,0 +1,49 @@
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Image;
+
+/// Adds an image for each demo application of a manifest that is not among them yet.
+pub fn collect(manifest: &Path, images: &mut Vec<Image>) -> Result<()> {
+    let text = fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&text).with_context(|| manifest.display().to_string())?;
+    let mut names = Vec::new();
+    documents.iter().for_each(|document| image_names(document, &mut names));
+    for name in names {
+        let tag = full_name(&name);
+        let Some(command) = lateen_demo::resolve(&name) else { continue };
+        if !images.iter().any(|image| image.tag == tag) {
+            images.push(Image { tag, arguments: command.arguments() });
+        }
+    }
+    Ok(())
+}
+
+fn image_names(value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(name)) = map.get("image") {
+                names.push(name.clone());
+            }
+            map.values().for_each(|value| image_names(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|value| image_names(value, names)),
+        _ => {}
+    }
+}
+
+/// As container runtimes write names out: with a registry and a tag.
+fn full_name(name: &str) -> String {
+    let host = name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
+    let name = match (host, name.contains('/')) {
+        (true, _) => name.to_owned(),
+        (false, true) => format!("docker.io/{name}"),
+        (false, false) => format!("docker.io/library/{name}"),
+    };
+    let tagged = name.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    if tagged { name } else { format!("{name}:latest") }
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask image`: the image of the `Containerfile` as an OCI archive, made without a container engine.
+
+mod archive;
+mod demos;
+mod root;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+/// Largest image, compressed: nodes pull it before the first sidecar starts.
+const LIMIT: u64 = 25 << 20;
+
+/// What goes into the image, and where it goes.
+#[derive(Args)]
+pub struct Options {
+    /// The program [default: built by `cargo build --release`]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// The archive.
+    #[arg(long, short = 'o', value_name = "FILE", default_value = "lateen.tar")]
+    output: PathBuf,
+    /// Name of the image in the archive [default: the name that the charts use]
+    #[arg(long, value_name = "NAME:TAG")]
+    tag: Option<String>,
+    /// Beside it, an image for each demo application that this manifest names, under the name that stands there; may be
+    /// given several times.
+    #[arg(long, value_name = "MANIFEST")]
+    demos_of: Vec<PathBuf>,
+    /// Accept an image above the limit, such as one with a program for debugging.
+    #[arg(long)]
+    any_size: bool,
+}
+
+/// An image of the archive; all share their files.
+struct Image {
+    /// Its name.
+    tag: String,
+    /// What stands behind the program's name in its entry point.
+    arguments: Vec<String>,
+}
+
+/// Makes the archive, and says how large it is.
+pub fn run(options: &Options) -> Result<()> {
+    let binary = match &options.binary {
+        Some(path) => path.clone(),
+        None => build()?,
+    };
+    let own = || format!("docker.io/lateen/lateen:{}", env!("CARGO_PKG_VERSION"));
+    let mut images = vec![Image { tag: options.tag.clone().unwrap_or_else(own), arguments: Vec::new() }];
+    for manifest in &options.demos_of {
+        demos::collect(manifest, &mut images)?;
+    }
+    let work = std::env::temp_dir().join(format!("lateen-image-{}", std::process::id()));
+    let made = root::lay_out(&binary, &work.join("root"))
+        .and_then(|()| archive::write(&work, &images, &options.output));
+    std::fs::remove_dir_all(&work).ok();
+    let size = made?;
+    println!("{}: {:.1} MiB compressed", options.output.display(), size as f64 / f64::from(1 << 20));
+    for image in &images {
+        println!("  {}", image.tag);
+    }
+    if size > LIMIT && !options.any_size {
+        bail!("the image is larger than {} MiB; strip the program, or say --any-size", LIMIT >> 20);
+    }
+    Ok(())
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--package", "lateen"])
+        .status()
+        .context("cannot start cargo")?;
+    if !built.success() {
+        bail!("the program cannot be built");
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    Ok(target.join("release/lateen"))
+}
+
+/// Runs a program that has to succeed, and gives what it printed.
+fn call(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot start {name}"))?;
+    if !output.status.success() {
+        bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
