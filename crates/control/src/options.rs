@@ -110,7 +110,7 @@ impl ControlOptions {
             options.inject.cluster_domain.clone_from(&domain);
             options.domain = domain;
         }
-        options.ca = CaOptions::from_environment(&options.namespace, &variable)?;
+        options.ca = CaOptions::from_environment(&options.namespace, variable)?;
         options.check_identity = variable("ENABLE_XDS_IDENTITY_CHECK").is_none_or(|value| value != "false");
         let inject = &mut options.inject;
         inject.cluster_id = variable("CLUSTER_ID").unwrap_or_else(|| inject.cluster_id.clone());

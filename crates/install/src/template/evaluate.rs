@@ -143,8 +143,8 @@ pub fn truth(value: &Value) -> bool {
 }
 
 fn lookup(value: &Value, path: &str) -> Value {
-    let names = path.split('.').filter(|name| !name.is_empty());
-    let found = names.fold(Some(value), |value, name| value?.get(name));
+    let mut names = path.split('.').filter(|name| !name.is_empty());
+    let found = names.try_fold(value, |value, name| value.get(name));
     found.cloned().unwrap_or_default()
 }
 

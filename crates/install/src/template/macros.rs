@@ -4,15 +4,15 @@
 macro_rules! object {
     (@ $list:ident) => {};
     (@ $list:ident if ($when:expr) $key:literal : $node:expr, $($rest:tt)*) => {
-        $list.push($crate::template::Entry::Field { key: $key.into(), when: Some($when), node: $node.into() });
+        $list.extend([$crate::template::Entry::Field { key: $key.into(), when: Some($when), node: $node.into() }]);
         object!(@ $list $($rest)*);
     };
     (@ $list:ident $key:literal : $node:expr, $($rest:tt)*) => {
-        $list.push($crate::template::Entry::Field { key: $key.into(), when: None, node: $node.into() });
+        $list.extend([$crate::template::Entry::Field { key: $key.into(), when: None, node: $node.into() }]);
         object!(@ $list $($rest)*);
     };
     (@ $list:ident ..($map:expr), $($rest:tt)*) => {
-        $list.push($crate::template::Entry::Spread($map));
+        $list.extend([$crate::template::Entry::Spread($map)]);
         object!(@ $list $($rest)*);
     };
     ($($body:tt)*) => {{
@@ -26,19 +26,19 @@ macro_rules! object {
 macro_rules! list {
     (@ $list:ident) => {};
     (@ $list:ident if ($when:expr) $node:expr, $($rest:tt)*) => {
-        $list.push($crate::template::Item::One { when: Some($when), node: $node.into() });
+        $list.extend([$crate::template::Item::One { when: Some($when), node: $node.into() }]);
         list!(@ $list $($rest)*);
     };
     (@ $list:ident ..($items:expr), $($rest:tt)*) => {
-        $list.push($crate::template::Item::Spread($items));
+        $list.extend([$crate::template::Item::Spread($items)]);
         list!(@ $list $($rest)*);
     };
     (@ $list:ident each ($map:expr) $node:expr, $($rest:tt)*) => {
-        $list.push($crate::template::Item::Each { map: $map, node: $node.into() });
+        $list.extend([$crate::template::Item::Each { map: $map, node: $node.into() }]);
         list!(@ $list $($rest)*);
     };
     (@ $list:ident $node:expr, $($rest:tt)*) => {
-        $list.push($crate::template::Item::One { when: None, node: $node.into() });
+        $list.extend([$crate::template::Item::One { when: None, node: $node.into() }]);
         list!(@ $list $($rest)*);
     };
     ($($body:tt)*) => {{
