@@ -15,6 +15,8 @@ use lateen_testkit::http::{self, Connection};
 use serde_json::json;
 
 const CHANGES: u64 = 100;
+/// Between two changes, so that the load meets them spread over 10 s.
+const CHANGE_EVERY: Duration = Duration::from_millis(100);
 const REQUESTS_PER_SECOND: u64 = 1000;
 const LOAD_THREADS: u64 = 20;
 /// What a request through the gateway asks for: Istio makes whole names of hosts in a virtual service's namespace.
@@ -135,6 +137,8 @@ fn changes_under_load(gateway: &str, kubeconfig: &Path, pids: &[u32]) -> Result<
     let mut latencies = Vec::new();
     let started = Instant::now();
     for generation in 1..=CHANGES {
+        let next = started + CHANGE_EVERY * u32::try_from(generation)?;
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
         let applied = now();
         api.put("virtualservices", "bench", &change(generation))?;
         let last = wait_for(&sightings, probes.len(), generation, Duration::from_secs(10))?;
