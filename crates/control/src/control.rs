@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, NodeAuthorizer, TokenReviews};
-use crate::ca::{CertificateService, ServingTls, TrustDomains};
+use crate::ca::{CertificateService, ExternalSigner, MeshRoots, ServingTls, TrustDomains};
 use crate::leader::{self, Election};
 use crate::secure_port::SecurePort;
 use crate::source::{Injection, MeshConfigMap, Namespaces, kubernetes};
@@ -107,11 +107,14 @@ impl Control {
         let election = Election::new(client.clone(), &own.namespace, &lease, &options.pod);
         let election = tokio::spawn(election.run(elected, shutdown.clone()));
         let writer = Writer { client: client.clone(), own, leads };
-        let security = Security::start(&options, writer, &context, &trust_domains, &mut watches);
+        let mesh_roots = MeshRoots::default();
+        let names = (trust_domains.clone(), mesh_roots.clone());
+        let security = Security::start(&options, writer, &context, names, &mut watches);
         let injection = Injection::new(options.inject);
         let map = MeshConfigMap {
             injection: injection.clone(),
             trust_domains,
+            mesh_roots,
             namespace: options.namespace,
             name: options.mesh_config_map,
             injection_name: options.injection_config_map,
@@ -172,13 +175,18 @@ impl Security {
         options: &ControlOptions,
         writer: Writer,
         context: &Arc<Context>,
-        trust_domains: &TrustDomains,
+        (trust_domains, mesh_roots): (TrustDomains, MeshRoots),
         tasks: &mut JoinSet<()>,
     ) -> Security {
         let Writer { client, own, leads } = writer;
         let metrics = Arc::clone(&context.metrics);
-        let (authorities, keeper) =
-            ca::start(client.clone(), options.ca.clone(), trust_domains.clone(), Arc::clone(&metrics));
+        let (authorities, keeper) = ca::start(
+            client.clone(),
+            options.ca.clone(),
+            trust_domains.clone(),
+            mesh_roots.clone(),
+            Arc::clone(&metrics),
+        );
         let (publish, tls) = watch::channel(None);
         tasks.spawn(keeper.run());
         tasks.spawn(ca::keep_serving(authorities.clone(), own.clone(), options.domain.clone(), publish));
@@ -189,13 +197,19 @@ impl Security {
             async { tokio::join!(maps, webhooks) }
         }));
         let audiences = options.ca.audiences.clone();
-        let tokens = TokenReviews::new(client, audiences, trust_domains.clone());
-        let authenticator = Authenticator { tokens: Arc::new(tokens) };
+        let tokens = TokenReviews::new(client.clone(), audiences, trust_domains.clone());
+        let authenticator =
+            Authenticator { tokens: Arc::new(tokens), trust_domains: trust_domains.clone() };
         let hub = Arc::clone(&context.hub);
         let certificates = Arc::new(CertificateService {
             authenticator: authenticator.clone(),
             authorities,
-            trust_domains: trust_domains.clone(),
+            external: options
+                .ca
+                .external
+                .clone()
+                .map(|external| ExternalSigner::new(client.clone(), external, mesh_roots)),
+            trust_domains,
             lifetimes: options.ca.lifetimes,
             nodes: NodeAuthorizer {
                 trusted: options.ca.trusted_nodes.clone(),

@@ -1,15 +1,11 @@
 //! Changes of files, by inotify on their directories: Kubernetes replaces mounted files by renaming a link beside them.
 
 use std::collections::BTreeSet;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
-use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::net::unix::pipe::Receiver;
 
 /// Files are looked at so often even without word of a change: a link may lead to another directory.
 const LOOK: Duration = Duration::from_secs(60);
@@ -22,13 +18,14 @@ const SETTLE: Duration = Duration::from_millis(50);
 pub(super) struct Watch {
     directories: BTreeSet<PathBuf>,
     watched: BTreeSet<PathBuf>,
-    descriptor: Option<AsyncFd<OwnedFd>>,
+    /// inotify's descriptor. It is read as a pipe is, and tokio has no other type for such that is safe.
+    descriptor: Option<Receiver>,
 }
 
 impl Watch {
     pub(super) fn new<'a>(files: impl IntoIterator<Item = &'a Path>) -> Watch {
         let descriptor = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
-        let descriptor = descriptor.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE).ok());
+        let descriptor = descriptor.and_then(|fd| Receiver::from_owned_fd_unchecked(fd).ok());
         let mut watch = Watch { directories: BTreeSet::new(), watched: BTreeSet::new(), descriptor };
         files.into_iter().for_each(|file| watch.add(file));
         watch
@@ -69,28 +66,25 @@ impl Watch {
     }
 }
 
-async fn next(descriptor: &AsyncFd<OwnedFd>) {
+async fn next(descriptor: &Receiver) {
     loop {
-        let Ok(mut ready) = descriptor.readable().await else { return std::future::pending().await };
+        if descriptor.readable().await.is_err() {
+            return std::future::pending().await;
+        }
         if drain(descriptor) {
             return;
         }
-        ready.clear_ready();
     }
 }
 
-/// Reads all events; whether there was one.
-fn drain(descriptor: &AsyncFd<OwnedFd>) -> bool {
-    let mut buffer = [MaybeUninit::uninit(); 1024];
-    let mut reader = Reader::new(descriptor, &mut buffer);
+/// Reads all events, whatever they are; whether there was one.
+fn drain(descriptor: &Receiver) -> bool {
+    let mut buffer = [0; 4096];
     let mut any = false;
-    loop {
-        match reader.next() {
-            Ok(_) => any = true,
-            Err(Errno::INTR) => {}
-            Err(_) => return any,
-        }
+    while descriptor.try_read(&mut buffer).is_ok_and(|read| read > 0) {
+        any = true;
     }
+    any
 }
 
 #[cfg(test)]

@@ -43,8 +43,7 @@ impl Mesh {
         let kubeconfig = directory.join("kubeconfig");
         std::fs::write(&kubeconfig, api.kubeconfig()).unwrap();
         let config = Kubeconfig::read_from(&kubeconfig).unwrap();
-        let config =
-            Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
         let client = Client::try_from(config).unwrap();
         namespace(&client, "istio-system").await;
         let options = ControlOptions {

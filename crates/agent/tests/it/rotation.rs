@@ -210,8 +210,7 @@ async fn load(
 async fn no_request_fails_while_certificates_and_the_root_are_replaced() {
     let run = Run::from_environment();
     let mesh = Mesh::start(run.life, run.propagation).await;
-    let (client_pod, server_pod) =
-        (mesh.pod("default", "client").await, mesh.pod("default", "server").await);
+    let (client_pod, server_pod) = (mesh.pod("default", "client").await, mesh.pod("default", "server").await);
     let agents = (client_pod.agent(), server_pod.agent());
     let (client, client_certificates) = follow(&client_pod.options.sds_socket).await;
     let (server, server_certificates) = follow(&server_pod.options.sds_socket).await;

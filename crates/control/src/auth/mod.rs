@@ -12,11 +12,17 @@ pub use token_review::TokenReviews;
 
 use std::sync::Arc;
 
+use lateen_identity::SpiffeId;
+
+use crate::ca::TrustDomains;
+
 /// The ways to prove an identity, tried in Istio's order: certificate, then token.
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     /// Asks the Kubernetes API whose token it is.
     pub tokens: Arc<TokenReviews>,
+    /// Names of this mesh: other meshes' roots may be trusted as well, but their workloads are not ours.
+    pub trust_domains: TrustDomains,
 }
 
 /// Why a caller is not let in. The text is for the log; the caller learns only that it failed.
@@ -39,12 +45,10 @@ impl Authenticator {
     /// # Errors
     /// When nothing that the caller shows proves an identity.
     pub async fn authenticate(&self, evidence: &Evidence) -> Result<Caller, AuthError> {
-        if !evidence.certificate.is_empty() {
-            return Ok(Caller {
-                identities: evidence.certificate.clone(),
-                proof: Proof::Certificate,
-                pod: None,
-            });
+        let own = |id: &&SpiffeId| self.trust_domains.includes(id.trust_domain());
+        let identities: Vec<_> = evidence.certificate.iter().filter(own).cloned().collect();
+        if !identities.is_empty() {
+            return Ok(Caller { identities, proof: Proof::Certificate, pod: None });
         }
         let Some(token) = &evidence.token else { return Err(AuthError::NoEvidence) };
         self.tokens.review(token).await

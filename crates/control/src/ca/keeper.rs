@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::rotation::Rotation;
-use super::{Authorities, CaOptions, Standing, TrustDomains, history, objects};
+use super::{Authorities, CaOptions, MeshRoots, Standing, TrustDomains, history, objects};
 use crate::metrics::Metrics;
 
 /// The Secret of an authority that the operator plugs in.
@@ -36,6 +36,7 @@ pub struct Keeper {
     secrets: Api<Secret>,
     options: CaOptions,
     trust_domains: TrustDomains,
+    mesh_roots: MeshRoots,
     metrics: Arc<Metrics>,
     authorities: Authorities,
     publish: watch::Sender<Option<Arc<Standing>>>,
@@ -49,6 +50,7 @@ pub fn start(
     client: Client,
     options: CaOptions,
     trust_domains: TrustDomains,
+    mesh_roots: MeshRoots,
     metrics: Arc<Metrics>,
 ) -> (Authorities, Keeper) {
     let (publish, now) = watch::channel(None);
@@ -58,6 +60,7 @@ pub fn start(
         rotation: Rotation::new(options.propagation, Vec::new(), SystemTime::now()),
         options,
         trust_domains,
+        mesh_roots,
         metrics,
         authorities: authorities.clone(),
         publish,
@@ -84,6 +87,7 @@ impl Keeper {
         let streams = [object(PLUGGED).boxed(), object(SELF_SIGNED).boxed(), object(history::NAME).boxed()];
         let mut events = futures::stream::select_all(streams);
         let mut found = Found::default();
+        let mut more_roots = self.mesh_roots.subscribe();
         let mut resumed = false;
         let mut wait = LOOK;
         loop {
@@ -99,6 +103,7 @@ impl Keeper {
                         continue;
                     }
                 },
+                () = more_roots.next() => {}
                 () = tokio::time::sleep(wait) => {}
             }
             let Found { plugged: Some(plugged), own: Some(own), history: Some(earlier) } = &found else {
@@ -207,7 +212,8 @@ impl Keeper {
 
     async fn publish(&mut self) -> Result<(), String> {
         let Some(serving) = self.rotation.best().cloned() else { return Ok(()) };
-        let trust = self.rotation.trust();
+        let mut trust = self.rotation.trust();
+        trust.extend(&self.mesh_roots.all());
         let issuer = self.rotation.issuer().cloned();
         let changed = self.publish.borrow().as_ref().is_none_or(|last| {
             let same = |a: &Authority, b: &Authority| a.is_same(b);

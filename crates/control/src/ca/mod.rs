@@ -1,7 +1,9 @@
 //! The certificate authority: what it signs with, what the mesh trusts, and the service that workloads call.
 
+mod external;
 mod history;
 mod keeper;
+mod mesh_roots;
 mod metrics;
 mod objects;
 mod options;
@@ -12,7 +14,9 @@ mod serving;
 mod standing;
 mod trust_domains;
 
+pub use external::{ExternalOptions, ExternalSigner};
 pub use keeper::{Keeper, start};
+pub use mesh_roots::{MeshRoots, MeshRootsChanges};
 pub use metrics::CaMetrics;
 pub use options::CaOptions;
 pub use root_map::keep as keep_root_maps;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use lateen_identity::{KeyKind, Lifetimes};
 
+use super::ExternalOptions;
 use crate::EnvironmentError;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -28,6 +29,8 @@ pub struct CaOptions {
     /// Service accounts (namespace, name) of node proxies, which may ask for the pods of their node
     /// (`CA_TRUSTED_NODE_ACCOUNTS`).
     pub trusted_nodes: Vec<(String, String)>,
+    /// Signers outside (`EXTERNAL_CA=ISTIOD_RA_KUBERNETES_API`).
+    pub external: Option<ExternalOptions>,
 }
 
 impl Default for CaOptions {
@@ -42,6 +45,7 @@ impl Default for CaOptions {
             propagation: Duration::from_secs(120),
             audiences: vec!["istio-ca".to_owned()],
             trusted_nodes: Vec::new(),
+            external: None,
         }
     }
 }
@@ -93,6 +97,17 @@ impl CaOptions {
             let reason = "must be a list of NAMESPACE/SERVICE-ACCOUNT, separated by commas";
             options.trusted_nodes = accounts.ok_or(EnvironmentError { name, value, reason })?;
         }
+        options.external = match variable("EXTERNAL_CA") {
+            None => None,
+            Some(value) if value == "ISTIOD_RA_KUBERNETES_API" => Some(ExternalOptions {
+                signer: variable("K8S_SIGNER"),
+                domain: variable("CERT_SIGNER_DOMAIN"),
+            }),
+            Some(value) => {
+                let (name, reason) = ("EXTERNAL_CA", "must be ISTIOD_RA_KUBERNETES_API");
+                return Err(EnvironmentError { name, value, reason });
+            }
+        };
         Ok(options)
     }
 }
@@ -135,6 +150,7 @@ mod tests {
             ("MAX_WORKLOAD_CERT_TTL", "0s"),
             ("CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE", "1024"),
             ("CA_TRUSTED_NODE_ACCOUNTS", "ztunnel"),
+            ("EXTERNAL_CA", "somebody"),
         ] {
             let error = from(&[(name, value)]).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");

@@ -7,7 +7,7 @@ use lateen_identity::{Lifetimes, SigningRequest, SpiffeId};
 use lateen_xds::certificates::{CertificateRequest, CertificateResponse};
 use tonic::Status;
 
-use super::{Authorities, Standing, TrustDomains};
+use super::{Authorities, ExternalSigner, TrustDomains};
 use crate::auth::{AuthError, Authenticator, Caller, Evidence, NodeAuthorizer};
 use crate::metrics::Metrics;
 
@@ -26,6 +26,8 @@ pub struct CertificateService {
     pub lifetimes: Lifetimes,
     /// Who may ask for others.
     pub nodes: NodeAuthorizer,
+    /// Signers outside, if there are any.
+    pub external: Option<ExternalSigner>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -57,13 +59,20 @@ impl CertificateService {
             tracing::warn!(peer = %evidence.peer, identity = %identities[0], %error, "certificate refused");
             Status::invalid_argument(format!("CSR signing error ({error})"))
         })?;
-        let standing = self.authorities.standing();
-        let chain = match standing.filter(|standing| standing.issuer.is_some()) {
-            Some(standing) => self.sign(standing, csr, identities.clone(), lifetime).await?,
-            None => {
-                metrics.on_sign_error("CA_NOT_READY");
-                return Err(Status::unavailable("the certificate authority is not ready yet; try again"));
+        let outside = self.external.as_ref();
+        let outside = outside.and_then(|signers| Some((signers, signers.choose(request.cert_signer())?)));
+        let chain = match outside {
+            Some((signers, signer)) => {
+                if csr.uris().is_empty() {
+                    metrics.on_identity_error();
+                    return Err(Status::invalid_argument(
+                        "a signer outside signs only a CSR that names its sender",
+                    ));
+                }
+                let signed = signers.sign(&request.csr, &signer, &identities, lifetime).await;
+                signed.map_err(|reason| self.not_signed(&reason))?
             }
+            None => self.sign(csr, identities.clone(), lifetime).await?,
         };
         metrics.on_success();
         tracing::debug!(peer = %evidence.peer, identity = %identities[0], ?lifetime, "certificate signed");
@@ -149,13 +158,23 @@ impl CertificateService {
         Ok(csr)
     }
 
+    fn not_signed(&self, reason: &str) -> Status {
+        self.metrics.ca.on_sign_error("CERT_GEN_ERROR");
+        tracing::error!(reason, "certificate not signed");
+        Status::internal(format!("CSR signing error ({reason})"))
+    }
+
     async fn sign(
         &self,
-        standing: Arc<Standing>,
         csr: SigningRequest,
         identities: Vec<SpiffeId>,
         lifetime: Duration,
     ) -> Result<Vec<String>, Status> {
+        let standing = self.authorities.standing().filter(|standing| standing.issuer.is_some());
+        let Some(standing) = standing else {
+            self.metrics.ca.on_sign_error("CA_NOT_READY");
+            return Err(Status::unavailable("the certificate authority is not ready yet; try again"));
+        };
         let now = SystemTime::now();
         // Before it is signed: a rotation that happens meanwhile must know.
         self.authorities.issued(now + lifetime);
@@ -164,21 +183,16 @@ impl CertificateService {
             let signed = issuer.sign(&csr, &identities, lifetime, now);
             Some(signed.map(|chain| (chain, standing)))
         });
-        let failed = |reason: String| {
-            self.metrics.ca.on_sign_error("CERT_GEN_ERROR");
-            tracing::error!(reason, "certificate not signed");
-            Status::internal(format!("CSR signing error ({reason})"))
-        };
-        let signed = signed.await.map_err(|e| failed(e.to_string()))?;
-        let signed = signed.ok_or_else(|| failed("the authority is gone".to_owned()))?;
-        let (mut chain, standing) = signed.map_err(|e| failed(e.to_string()))?;
+        let signed = signed.await.map_err(|e| self.not_signed(&e.to_string()))?;
+        let signed = signed.ok_or_else(|| self.not_signed("the authority is gone"))?;
+        let (mut chain, standing) = signed.map_err(|e| self.not_signed(&e.to_string()))?;
         chain.extend(split(&standing.trust_pem));
         Ok(chain)
     }
 }
 
 /// The certificates of a PEM text one by one, as Istio's clients want them.
-fn split(pem: &str) -> impl Iterator<Item = String> + '_ {
+pub(super) fn split(pem: &str) -> impl Iterator<Item = String> + '_ {
     const END: &str = "-----END CERTIFICATE-----\n";
     pem.split_inclusive(END).filter(|part| part.ends_with(END)).map(str::to_owned)
 }

@@ -32,19 +32,19 @@ impl TrustDomains {
         Arc::clone(&self.now.load().own)
     }
 
-    /// Whether a workload that names this trust domain means this mesh: the own one, an alias, or the one that
-    /// agents fill in when they are not told.
+    /// Whether a trust domain is this mesh's: the own one, or an alias.
     pub fn includes(&self, domain: &str) -> bool {
         let now = self.now.load();
-        *now.own == *domain || domain == DEFAULT || now.aliases.iter().any(|alias| alias == domain)
+        *now.own == *domain || now.aliases.iter().any(|alias| alias == domain)
     }
 
-    /// Whether two names are the same workload, in whichever of the mesh's trust domains.
-    pub fn same(&self, one: &SpiffeId, other: &SpiffeId) -> bool {
-        one.namespace() == other.namespace()
-            && one.service_account() == other.service_account()
-            && (one.trust_domain() == other.trust_domain()
-                || self.includes(one.trust_domain()) && self.includes(other.trust_domain()))
+    /// Whether `asked` is a name of the workload `own`, in whichever of the mesh's trust domains, or in the one that
+    /// agents fill in when they are not told.
+    pub fn same(&self, own: &SpiffeId, asked: &SpiffeId) -> bool {
+        let domain = asked.trust_domain();
+        own.namespace() == asked.namespace()
+            && own.service_account() == asked.service_account()
+            && (own.trust_domain() == domain || domain == DEFAULT || self.includes(domain))
     }
 
     /// Takes `trustDomain` and `trustDomainAliases` of the mesh configuration. A trust domain that cannot stand in
@@ -85,10 +85,12 @@ mod tests {
         domains.take(&mesh("trustDomain: new.example\ntrustDomainAliases: [old.example]\n"));
         assert_eq!(&*domains.own(), "new.example");
         let id = |domain| SpiffeId::new(domain, "a", "b").unwrap();
-        assert!(domains.same(&id("old.example"), &id("new.example")));
-        assert!(domains.same(&id("cluster.local"), &id("new.example")));
-        assert!(!domains.same(&id("foreign.example"), &id("new.example")));
-        assert!(!domains.same(&id("new.example"), &SpiffeId::new("new.example", "a", "c").unwrap()));
+        let own = id("new.example");
+        assert!(domains.same(&own, &id("old.example")));
+        assert!(domains.same(&own, &id("cluster.local")));
+        assert!(!domains.same(&own, &id("foreign.example")));
+        assert!(!domains.same(&own, &SpiffeId::new("new.example", "a", "c").unwrap()));
+        assert!(!domains.includes("cluster.local"), "only a name to ask for, not one that proves anything");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::observed::{Observed, api_resource};
 use super::watch::{Taken, Watch};
 use super::{Injection, SourceId, Update, mesh_config, secret};
-use crate::ca::TrustDomains;
+use crate::ca::{MeshRoots, TrustDomains};
 
 /// Objects of a page of a list.
 const PAGE: u32 = 500;
@@ -52,6 +52,8 @@ pub struct MeshConfigMap {
     pub injection: Injection,
     /// The mesh's trust domains, told likewise.
     pub trust_domains: TrustDomains,
+    /// Further roots, told likewise.
+    pub mesh_roots: MeshRoots,
 }
 
 /// Watches everything that the mesh is made of. Returns the sources that will report a first list; the tasks end
@@ -146,7 +148,8 @@ impl Start<'_> {
 
     fn mesh_config(&mut self, map: &MeshConfigMap) {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &map.namespace);
-        let MeshConfigMap { name, injection_name, domain, injection, trust_domains, .. } = map.clone();
+        let MeshConfigMap { name, injection_name, domain, injection, trust_domains, mesh_roots, .. } =
+            map.clone();
         self.watch(Kind::MeshConfig, api, listing(), move |found| {
             let found_name = found.metadata.name.as_deref();
             if found_name == Some(&*injection_name) {
@@ -157,6 +160,7 @@ impl Start<'_> {
             }
             injection.take_mesh_config(&found);
             trust_domains.take(&found);
+            mesh_roots.take(&found);
             mesh_config::take(&found, &domain)
         });
     }

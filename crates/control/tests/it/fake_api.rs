@@ -159,6 +159,11 @@ impl FakeApi {
         }
     }
 
+    /// Every object of a collection.
+    pub fn all(&self, collection: &str) -> Vec<Value> {
+        self.store.lock().unwrap().objects.get(collection).into_iter().flat_map(|o| o.values().cloned()).collect()
+    }
+
     pub fn get(&self, collection: &str, key: &str) -> Option<Value> {
         self.store.lock().unwrap().objects.get(collection)?.get(key).cloned()
     }
@@ -318,8 +323,20 @@ fn write(store: &mut Store, method: &Method, path: &str, json_patch: bool, body:
         });
         (code, axum::Json(status)).into_response()
     };
-    let value: Value = serde_json::from_slice(body).unwrap();
+    let mut value: Value = serde_json::from_slice(body).unwrap_or_default();
+    if *method == Method::DELETE {
+        let key = format!("{namespace}{}", name.unwrap());
+        let Some(object) = store.objects.get_mut(&collection).and_then(|objects| objects.remove(&key)) else {
+            return status(StatusCode::NOT_FOUND, "NotFound");
+        };
+        store.version += 1;
+        store.send(&collection, "DELETED", &object);
+        return axum::Json(object).into_response();
+    }
     if *method == Method::POST {
+        if let Some(prefix) = value["metadata"]["generateName"].as_str() {
+            value["metadata"]["name"] = json!(format!("{prefix}{}", store.version));
+        }
         if collection.ends_with("/tokenreviews") {
             return (StatusCode::CREATED, axum::Json(store.review(value))).into_response();
         }
