@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Authenticator, NodeAuthorizer, TokenReviews};
+use crate::auth::{Authenticator, NodeAuthorizer, Oidc, TokenReviews};
 use crate::ca::{CertificateService, ExternalSigner, MeshRoots, ServingTls, TrustDomains};
 use crate::leader::{self, Election};
 use crate::secure_port::SecurePort;
@@ -198,8 +198,9 @@ impl Security {
         }));
         let audiences = options.ca.audiences.clone();
         let tokens = TokenReviews::new(client.clone(), audiences, trust_domains.clone());
+        let oidc = options.ca.oidc.clone().map(|oidc| Arc::new(Oidc::new(oidc, trust_domains.clone())));
         let authenticator =
-            Authenticator { tokens: Arc::new(tokens), trust_domains: trust_domains.clone() };
+            Authenticator { tokens: Arc::new(tokens), oidc, trust_domains: trust_domains.clone() };
         let hub = Arc::clone(&context.hub);
         let certificates = Arc::new(CertificateService {
             authenticator: authenticator.clone(),

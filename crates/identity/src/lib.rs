@@ -1,5 +1,5 @@
 //! Certificates and SPIFFE names: an authority (self-signed, or plugged in with its chain), requests that it signs,
-//! trust bundles, and the identities in all of them. Pure: keys in memory, no I/O, the time is given.
+//! trust bundles, the identities in all of them, and JSON web tokens. Pure: keys in memory, no I/O, the time is given.
 
 mod any_server;
 mod authority;
@@ -7,6 +7,7 @@ mod bundle;
 mod chain;
 mod csr;
 mod error;
+pub mod jose;
 mod key;
 mod leaf;
 mod lifetime;

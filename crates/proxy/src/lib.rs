@@ -12,7 +12,6 @@ pub mod error;
 mod filters;
 pub mod format;
 pub mod http;
-mod jose;
 mod listener;
 pub mod request_info;
 pub mod run;
@@ -24,3 +23,5 @@ pub mod tls_info;
 pub mod upstream;
 pub mod worker;
 mod xds_client;
+
+use lateen_identity::jose;

@@ -3,11 +3,13 @@
 mod caller;
 mod evidence;
 mod nodes;
+mod oidc;
 mod token_review;
 
 pub use caller::{Caller, Pod, Proof};
 pub use evidence::Evidence;
 pub use nodes::NodeAuthorizer;
+pub use oidc::{Oidc, OidcOptions};
 pub use token_review::TokenReviews;
 
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use crate::ca::TrustDomains;
 pub struct Authenticator {
     /// Asks the Kubernetes API whose token it is.
     pub tokens: Arc<TokenReviews>,
+    /// An issuer outside of Kubernetes, if there is one.
+    pub oidc: Option<Arc<Oidc>>,
     /// Names of this mesh: other meshes' roots may be trusted as well, but their workloads are not ours.
     pub trust_domains: TrustDomains,
 }
@@ -51,6 +55,9 @@ impl Authenticator {
             return Ok(Caller { identities, proof: Proof::Certificate, pod: None });
         }
         let Some(token) = &evidence.token else { return Err(AuthError::NoEvidence) };
-        self.tokens.review(token).await
+        match self.oidc.as_ref().filter(|oidc| oidc.is_issuer_of(token)) {
+            Some(oidc) => oidc.review(token).await,
+            None => self.tokens.review(token).await,
+        }
     }
 }

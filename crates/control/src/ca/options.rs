@@ -4,6 +4,7 @@ use lateen_identity::{KeyKind, Lifetimes};
 
 use super::ExternalOptions;
 use crate::EnvironmentError;
+use crate::auth::OidcOptions;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,6 +30,8 @@ pub struct CaOptions {
     /// Service accounts (namespace, name) of node proxies, which may ask for the pods of their node
     /// (`CA_TRUSTED_NODE_ACCOUNTS`).
     pub trusted_nodes: Vec<(String, String)>,
+    /// An issuer of tokens outside of Kubernetes (`JWT_RULE`).
+    pub oidc: Option<OidcOptions>,
     /// Signers outside (`EXTERNAL_CA=ISTIOD_RA_KUBERNETES_API`).
     pub external: Option<ExternalOptions>,
 }
@@ -45,6 +48,7 @@ impl Default for CaOptions {
             propagation: Duration::from_secs(120),
             audiences: vec!["istio-ca".to_owned()],
             trusted_nodes: Vec::new(),
+            oidc: None,
             external: None,
         }
     }
@@ -97,6 +101,12 @@ impl CaOptions {
             let reason = "must be a list of NAMESPACE/SERVICE-ACCOUNT, separated by commas";
             options.trusted_nodes = accounts.ok_or(EnvironmentError { name, value, reason })?;
         }
+        if let Some(value) = variable("JWT_RULE") {
+            let (name, reason) =
+                ("JWT_RULE", "must be a JWTRule as JSON: issuer, audiences, jwksUri or jwks");
+            let rule = serde_json::from_str(&value).ok();
+            options.oidc = Some(rule.ok_or(EnvironmentError { name, value, reason })?);
+        }
         options.external = match variable("EXTERNAL_CA") {
             None => None,
             Some(value) if value == "ISTIOD_RA_KUBERNETES_API" => Some(ExternalOptions {
@@ -134,6 +144,7 @@ mod tests {
             ("CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE", "4096"),
             ("TOKEN_AUDIENCES", "istio-ca, other"),
             ("CA_TRUSTED_NODE_ACCOUNTS", "istio-system/ztunnel,kube-system/ztunnel"),
+            ("JWT_RULE", "{\"issuer\":\"https://a.example\",\"audiences\":[\"istio-ca\"],\"jwks_uri\":\"https://a.example/k\"}"),
         ])
         .unwrap();
         assert_eq!(options.lifetimes.default, Duration::from_secs(30));
@@ -141,6 +152,7 @@ mod tests {
         assert_eq!(options.key, KeyKind::Rsa4096);
         assert_eq!(options.audiences, ["istio-ca", "other"]);
         assert_eq!(options.trusted_nodes.len(), 2);
+        assert_eq!(options.oidc.unwrap().jwks_uri.as_deref(), Some("https://a.example/k"));
     }
 
     #[test]
@@ -151,6 +163,7 @@ mod tests {
             ("CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE", "1024"),
             ("CA_TRUSTED_NODE_ACCOUNTS", "ztunnel"),
             ("EXTERNAL_CA", "somebody"),
+            ("JWT_RULE", "{}"),
         ] {
             let error = from(&[(name, value)]).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");

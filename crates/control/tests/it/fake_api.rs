@@ -161,7 +161,14 @@ impl FakeApi {
 
     /// Every object of a collection.
     pub fn all(&self, collection: &str) -> Vec<Value> {
-        self.store.lock().unwrap().objects.get(collection).into_iter().flat_map(|o| o.values().cloned()).collect()
+        self.store
+            .lock()
+            .unwrap()
+            .objects
+            .get(collection)
+            .into_iter()
+            .flat_map(|o| o.values().cloned())
+            .collect()
     }
 
     pub fn get(&self, collection: &str, key: &str) -> Option<Value> {
