@@ -135,8 +135,9 @@ async fn serve<Q: Discovery>(
     let caller = access.caller().await?;
     let Some(first) = requests.message().await? else { return Ok(()) };
     let node = first.node().ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
-    let proxy = Proxy::from_node(node).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let mut proxy = Proxy::from_node(node).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let identity = access.identity(caller, &proxy)?;
+    proxy.authenticated = identity.is_some();
     drop(access);
     let istio_version = metadata(node, "ISTIO_VERSION");
     let mut published = context.hub.subscribe();
