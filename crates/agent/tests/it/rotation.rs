@@ -18,6 +18,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme}
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::mesh::{HOUR, Mesh};
@@ -116,13 +117,13 @@ fn tls(stream: &Delta) -> Tls {
 }
 
 /// Follows a workload's secrets; counts its certificates.
-async fn follow(socket: &Path) -> (watch::Receiver<Tls>, Arc<AtomicU64>) {
+async fn follow(socket: &Path) -> (watch::Receiver<Tls>, Arc<AtomicU64>, JoinHandle<()>) {
     let mut stream = Delta::open(socket, &["default", "ROOTCA"]).await;
     stream.until(&["default", "ROOTCA"]).await;
     let (sender, receiver) = watch::channel(tls(&stream));
     let certificates = Arc::new(AtomicU64::new(1));
     let count = Arc::clone(&certificates);
-    tokio::spawn(async move {
+    let following = tokio::spawn(async move {
         loop {
             if stream.next().await.iter().any(|name| name == "default") {
                 count.fetch_add(1, Relaxed);
@@ -132,7 +133,7 @@ async fn follow(socket: &Path) -> (watch::Receiver<Tls>, Arc<AtomicU64>) {
             }
         }
     });
-    (receiver, certificates)
+    (receiver, certificates, following)
 }
 
 /// Answers each byte with itself, over mutual TLS.
@@ -212,8 +213,8 @@ async fn no_request_fails_while_certificates_and_the_root_are_replaced() {
     let mesh = Mesh::start(run.life, run.propagation).await;
     let (client_pod, server_pod) = (mesh.pod("default", "client").await, mesh.pod("default", "server").await);
     let agents = (client_pod.agent(), server_pod.agent());
-    let (client, client_certificates) = follow(&client_pod.options.sds_socket).await;
-    let (server, server_certificates) = follow(&server_pod.options.sds_socket).await;
+    let (client, client_certificates, following_client) = follow(&client_pod.options.sds_socket).await;
+    let (server, server_certificates, following_server) = follow(&server_pod.options.sds_socket).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(serve(listener, server));
@@ -264,6 +265,8 @@ async fn no_request_fails_while_certificates_and_the_root_are_replaced() {
     );
     verifier.build().unwrap().verify_client_cert(&chain[0], &chain[1..], UnixTime::now()).unwrap();
     serving.abort();
+    following_client.abort();
+    following_server.abort();
     drop(agents);
     mesh.stop().await;
 }

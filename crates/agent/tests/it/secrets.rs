@@ -125,6 +125,7 @@ async fn mounted_files_are_served_and_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_control_plane_is_relayed_in_the_workloads_name() {
+    use futures::StreamExt;
     use lateen_xds::TypeUrl;
     use lateen_xds::pb::envoy::config::core::v3::Node;
     use lateen_xds::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
@@ -147,7 +148,8 @@ async fn the_control_plane_is_relayed_in_the_workloads_name() {
             type_url: TypeUrl::Cluster.as_str().to_owned(),
             ..Default::default()
         };
-        let requests = tokio_stream::iter([request]);
+        // The stream stays open, as a proxy's does.
+        let requests = futures::stream::iter([request]).chain(futures::stream::pending());
         let mut responses = client.delta_aggregated_resources(requests).await?.into_inner();
         responses.message().await
     };
