@@ -7,7 +7,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lateen_control::ca::{CaOptions, ExternalOptions};
+use lateen_control::ca::CaOptions;
 use lateen_identity::{Authority, KeyKind, KeyRequest, Lifetimes, SpiffeId, TrustBundle, identities};
 use lateen_xds::certificates::{CREATE_CERTIFICATE, CertificateRequest, CertificateResponse};
 use lateen_xds::pb::google::protobuf::{Struct, Value, value::Kind};
@@ -24,11 +24,11 @@ use crate::fake_api::FakeApi;
 use crate::objects::NAMESPACES;
 
 const SECRETS: &str = "/api/v1/secrets";
-const CONFIG_MAPS: &str = "/api/v1/configmaps";
+pub const CONFIG_MAPS: &str = "/api/v1/configmaps";
 const OWN: &str = "istio-system/istio-ca-secret";
-const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
-fn sleep() -> SpiffeId {
+pub fn sleep() -> SpiffeId {
     SpiffeId::new("cluster.local", "default", "sleep").unwrap()
 }
 
@@ -36,7 +36,7 @@ async fn start() -> Running {
     start_with(CaOptions::default()).await
 }
 
-async fn start_with(ca: CaOptions) -> Running {
+pub async fn start_with(ca: CaOptions) -> Running {
     let api = FakeApi::start().await;
     let pod = Some(("sleep-1", "uid-1"));
     api.accept_token("sleep-token", "istio-ca", "system:serviceaccount:default:sleep", pod);
@@ -44,10 +44,10 @@ async fn start_with(ca: CaOptions) -> Running {
     Running::with_ca(api, ca).await
 }
 
-type Client = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+pub type Client = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
 
 /// Connects as an agent does, trusting `roots`, with a client certificate if one is given.
-async fn connect(running: &Running, roots: &str, own: Option<(&str, &str)>) -> std::io::Result<Client> {
+pub async fn connect(running: &Running, roots: &str, own: Option<(&str, &str)>) -> std::io::Result<Client> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -74,7 +74,7 @@ async fn connect(running: &Running, roots: &str, own: Option<(&str, &str)>) -> s
 }
 
 /// Calls `CreateCertificate`; gRPC's status code if it is refused.
-async fn create(
+pub async fn create(
     client: &mut Client,
     token: Option<&str>,
     request: &CertificateRequest,
@@ -108,7 +108,7 @@ async fn call(client: &mut Client, token: Option<&str>, body: Vec<u8>) -> Result
     Ok(CertificateResponse::decode(&bytes[5..]).unwrap().cert_chain)
 }
 
-fn request(identity: &SpiffeId) -> (KeyRequest, CertificateRequest) {
+pub fn request(identity: &SpiffeId) -> (KeyRequest, CertificateRequest) {
     let made = KeyRequest::create(KeyKind::P256, identity).unwrap();
     let request = CertificateRequest { csr: made.csr_pem().to_owned(), ..CertificateRequest::default() };
     (made, request)
@@ -119,7 +119,7 @@ fn metadata(key: &str, value: &str) -> Option<Struct> {
     Some(Struct { fields: [(key.to_owned(), value)].into() })
 }
 
-fn leaf(chain: &[String]) -> CertificateDer<'static> {
+pub fn leaf(chain: &[String]) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(chain[0].as_bytes()).unwrap()
 }
 
@@ -338,7 +338,7 @@ async fn signed_below(running: &Running, trust: &str, root: &str) -> Vec<String>
 }
 
 /// Whether a chain leads to one root alone.
-fn verifies(chain: &[String], root: &str) -> bool {
+pub fn verifies(chain: &[String], root: &str) -> bool {
     let roots = TrustBundle::from_pem(root).unwrap().roots().unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -393,134 +393,6 @@ async fn a_plugged_authority_takes_over_with_overlapping_trust() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the other intermediate never signs");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_an_oidc_issuer_proves_a_workload() {
-    use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let make = || EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-    let (key, other) = (make(), make());
-    let point = key.public_key().as_ref();
-    let jwks = json!({"keys": [{
-        "kty": "EC", "crv": "P-256", "kid": "one", "alg": "ES256",
-        "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
-    }]});
-    // The issuer: discovery, then keys, over HTTP.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let issuer = format!("http://{}", listener.local_addr().unwrap());
-    let document = json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")});
-    let router = axum::Router::new()
-        .route("/.well-known/openid-configuration", axum::routing::get(async move || axum::Json(document)))
-        .route("/keys", axum::routing::get(async move || axum::Json(jwks)));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    let rule = json!({"issuer": issuer, "audiences": ["istio-ca"]});
-    let oidc = Some(serde_json::from_value(rule).unwrap());
-    let running = start_with(CaOptions { oidc, ..CaOptions::default() }).await;
-
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let sign = |key: &EcdsaKeyPair, claims: serde_json::Value| {
-        let header = json!({"alg": "ES256", "kid": "one"}).to_string();
-        let signed =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
-    };
-    let good = json!({
-        "iss": issuer, "aud": ["istio-ca"], "exp": now + 600, "sub": "system:serviceaccount:default:sleep",
-    });
-    let with = |name: &str, value: serde_json::Value| {
-        let mut claims = good.clone();
-        claims[name] = value;
-        sign(&key, claims)
-    };
-    let mut client = connect(&running, &running.ca_pem, None).await.unwrap();
-    let (_, asked) = request(&sleep());
-    let chain = create(&mut client, Some(&sign(&key, good.clone())), &asked).await.unwrap();
-    assert_eq!(identities(&leaf(&chain)), [sleep()]);
-    let mut without_end = good.clone();
-    without_end.as_object_mut().unwrap().remove("exp");
-    for (what, token) in [
-        ("another key", sign(&other, good.clone())),
-        ("another audience", with("aud", json!(["somebody"]))),
-        ("expired", with("exp", json!(now - 3600))),
-        ("not yet valid", with("nbf", json!(now + 3600))),
-        ("no service account", with("sub", json!("admin"))),
-        ("another issuer", with("iss", json!("https://other.example"))),
-        ("no end", sign(&key, without_end)),
-    ] {
-        assert_eq!(create(&mut client, Some(&token), &asked).await, Err(16), "{what}");
-    }
-    running.stop().await;
-}
-
-/// Signs what is approved, as a signer's controller does: for the identity that the CSR names, or for `instead`.
-async fn signer(api: FakeApi, authority: Arc<Authority>, instead: Option<SpiffeId>) {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    loop {
-        for mut object in api.all(REQUESTS) {
-            let approved = object["status"]["conditions"][0]["type"] == "Approved";
-            if !approved || object["status"]["certificate"].is_string() {
-                continue;
-            }
-            assert_eq!(object["spec"]["signerName"], "example.com/mesh");
-            let csr = STANDARD.decode(object["spec"]["request"].as_str().unwrap()).unwrap();
-            let csr = lateen_identity::SigningRequest::parse(&String::from_utf8(csr).unwrap()).unwrap();
-            let id = instead.clone().unwrap_or_else(|| csr.uris()[0].parse().unwrap());
-            let chain = authority.sign(&csr, &[id], HOUR, std::time::SystemTime::now()).unwrap();
-            object["status"]["certificate"] = json!(STANDARD.encode(chain.concat()));
-            api.put(REQUESTS, object);
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kubernetes_signer_signs_in_our_place() {
-    let external = ExternalOptions {
-        signer: Some("example.com/mesh".to_owned()),
-        domain: Some("example.com".to_owned()),
-    };
-    let running = start_with(CaOptions { external: Some(external), ..CaOptions::default() }).await;
-    let outside = Arc::new(Authority::create("outside", 10 * HOUR).unwrap());
-    let (_, mut asked) = request(&sleep());
-    let mut client = connect(&running, &running.ca_pem, None).await.unwrap();
-    // Without a root for the signer nobody could verify what it signs.
-    assert_eq!(create(&mut client, Some("sleep-token"), &asked).await, Err(13));
-    let indented = outside.certificate_pem().replace('\n', "\n    ");
-    let mesh = format!("caCertificates:\n- certSigners: [example.com/mesh]\n  pem: |\n    {indented}\n");
-    let map = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"},
-        "data": {"mesh": mesh},
-    });
-    running.api.put(CONFIG_MAPS, map);
-    let signing = tokio::spawn(signer(running.api.clone(), Arc::clone(&outside), None));
-    let mut chain = create(&mut client, Some("sleep-token"), &asked).await;
-    for _ in 0..500 {
-        if chain.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        chain = create(&mut client, Some("sleep-token"), &asked).await;
-    }
-    let chain = chain.unwrap();
-    assert_eq!(identities(&leaf(&chain)), [sleep()]);
-    assert!(verifies(&chain, outside.certificate_pem()));
-    asked.set_cert_signer("mesh");
-    assert!(create(&mut client, Some("sleep-token"), &asked).await.is_ok());
-    assert!(running.api.all("/apis/certificates.k8s.io/v1/certificatesigningrequests").is_empty());
-
-    // A signer that signs for somebody else is not believed.
-    signing.abort();
-    let admin = SpiffeId::new("cluster.local", "default", "admin").unwrap();
-    let signing = tokio::spawn(signer(running.api.clone(), outside, Some(admin)));
-    assert_eq!(create(&mut client, Some("sleep-token"), &asked).await, Err(13));
-    signing.abort();
-    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

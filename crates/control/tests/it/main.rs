@@ -6,6 +6,7 @@ mod certificates;
 mod debug;
 mod envoy;
 mod fake_api;
+mod issuers;
 mod objects;
 mod webhooks;
 
