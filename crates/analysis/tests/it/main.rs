@@ -1,5 +1,7 @@
 //! What is found in small meshes.
 
+mod security;
+
 use k8s_openapi::api::core::v1::{Pod, Service};
 use lateen_analysis::{Code, Finding, analyze};
 use lateen_mesh::World;

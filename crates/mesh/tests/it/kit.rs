@@ -30,6 +30,9 @@ fn resource(document: Value) -> Resource {
         "ServiceEntry" => of::<lateen_api::ServiceEntry>(document).into(),
         "WorkloadEntry" => of::<lateen_api::WorkloadEntry>(document).into(),
         "Sidecar" => of::<lateen_api::Sidecar>(document).into(),
+        "PeerAuthentication" => of::<lateen_api::PeerAuthentication>(document).into(),
+        "Policy" => of::<lateen_api::Policy>(document).into(),
+        "MeshPolicy" => of::<lateen_api::MeshPolicy>(document).into(),
         other => panic!("{other}"),
     }
 }
