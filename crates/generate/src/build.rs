@@ -58,19 +58,21 @@ fn clusters(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Unit 
     let settings = &view.mesh.settings;
     let endpoints = view.mesh.endpoints(&service.id);
     let certified = view.key.authenticated;
+    let exchange = certified && view.key.flavour == Flavour::Lateen;
     let key = UnitKey::Clusters {
         service: Same(service.clone()),
         rule: rule.cloned().map(Same),
         settings: Same(settings.clone()),
         kind: view.key.kind,
         certified,
+        exchange,
         accounts: endpoints.accounts.clone(),
         all_mtls: match service.headless {
             true => service.ports.iter().map(|p| endpoints.all_mtls(p.number)).collect(),
             false => Box::default(),
         },
     };
-    let caller = cluster::Caller { kind: view.key.kind, certified, endpoints };
+    let caller = cluster::Caller { kind: view.key.kind, certified, exchange, endpoints };
     let make = || cluster::of_service(service, rule.map(|r| &**r), settings, caller);
     cache.unit(key, make).clone()
 }

@@ -48,6 +48,8 @@ pub(crate) enum UnitKey {
         kind: ProxyKind,
         /// Whether the clients have certificates of the mesh.
         certified: bool,
+        /// Whether they tell servers of TCP who they are.
+        exchange: bool,
         /// The accounts of the endpoints.
         accounts: Arc<[Arc<str>]>,
         /// For headless services, by port: whether all endpoints take the mesh's mutual TLS.

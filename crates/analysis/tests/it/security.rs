@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 fn put<T: DeserializeOwned + Into<Resource>>(world: &mut World, kind: &str, name: &str, spec: Value) {
     let object = json!({
-        "apiVersion": "x/v1", "kind": kind, "metadata": {"name": name, "namespace": "voting"}, "spec": spec,
+        "kind": kind, "metadata": {"name": name, "namespace": "voting"}, "spec": spec,
     });
     world.upsert(serde_json::from_value::<T>(object).unwrap().into());
 }

@@ -137,6 +137,7 @@ async fn serve<Q: Discovery>(
     let node = first.node().ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
     let mut proxy = Proxy::from_node(node).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let identity = access.identity(caller, &proxy)?;
+    // Who proved its identity has a certificate of the mesh, and may have the Secrets of its namespace.
     proxy.authenticated = identity.is_some();
     drop(access);
     let istio_version = metadata(node, "ISTIO_VERSION");

@@ -32,6 +32,8 @@ pub(crate) struct Caller<'a> {
     pub kind: ProxyKind,
     /// Whether it has a certificate of the mesh.
     pub certified: bool,
+    /// Whether it knows Istio's metadata exchange.
+    pub exchange: bool,
     pub endpoints: &'a Endpoints,
 }
 
@@ -140,6 +142,7 @@ fn outbound(
         accounts: &caller.endpoints.accounts,
         all_mtls: caller.endpoints.all_mtls(port.number),
         certified: caller.certified,
+        exchange: caller.exchange,
         settings,
     };
     client::secure(&mut cluster, policy.tls, &upstream);

@@ -13,7 +13,7 @@ use super::http::{self, Routes, Side};
 use super::variant::{Variant, variants};
 use super::{inspect, patient_inbound, tcp};
 use crate::names;
-use crate::proto::{address, boolean, u32_value};
+use crate::proto::{address, boolean, empty_any, u32_value};
 use crate::proxy::{Flavour, Interception, Proxy};
 use crate::route::{action, host};
 use crate::security::{self, Guards};
@@ -60,6 +60,11 @@ impl Receiver<'_> {
         let served: Vec<ServedBy<'_>> = served.iter().map(|i| (&*i.service, &i.port)).collect();
         let Proxy { namespace, labels, .. } = self.proxy;
         security::guards(self.mesh, namespace, labels, &served, false)
+    }
+
+    /// Whether the proxy knows Istio's metadata exchange.
+    fn exchanges(&self) -> bool {
+        self.proxy.flavour == Flavour::Lateen
     }
 
     fn settings(&self) -> &Settings {
@@ -110,9 +115,12 @@ pub(crate) fn listener(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Encoded,
     (Encoded::new(TypeUrl::Listener, "virtualInbound", &listener), clusters)
 }
 
-/// The filters that forward what is no HTTP, behind what guards it.
-fn guarded(guards: &Guards, cluster: &str, settings: &Settings, flavour: Flavour) -> Vec<Filter> {
-    guards.tcp.iter().cloned().chain(tcp::to_cluster(cluster, settings, flavour)).collect()
+/// The filters that forward what is no HTTP, behind what guards it; before both, on connections of the mesh, who is who.
+fn guarded(guards: &Guards, cluster: &str, receiver: &Receiver<'_>, encrypted: bool) -> Vec<Filter> {
+    let exchange = (encrypted && receiver.exchanges())
+        .then(|| http::network_filter(tls::EXCHANGE, Some(empty_any(tls::EXCHANGE_TYPE))));
+    let forward = tcp::to_cluster(cluster, receiver.settings(), receiver.proxy.flavour);
+    exchange.into_iter().chain(guards.tcp.iter().cloned()).chain(forward).collect()
 }
 
 fn chain(name: &str, matched: FilterChainMatch) -> FilterChain {
@@ -140,13 +148,15 @@ fn undeclared(port: Option<u16>, receiver: &Receiver<'_>, guards: &Guards) -> Ve
                 let routes = routes(cluster, "inbound|http|0", cluster, None);
                 vec![http::manager(Side::Inbound, cluster, routes, settings, flavour, &guards.http)]
             }
-            false => guarded(guards, cluster, settings, flavour),
+            false => guarded(guards, cluster, receiver, variant.tls),
         };
         let name = if variant.http { "virtualInbound-catchall-http" } else { "virtualInbound" };
         let destination_port = port.and_then(|port| u32_value(u32::from(port)));
         FilterChain {
             filters,
-            transport_socket: variant.tls.then(|| tls::server::mutual(variant.http, settings)),
+            transport_socket: variant
+                .tls
+                .then(|| tls::server::mutual(variant.http, receiver.exchanges(), settings)),
             ..chain(name, FilterChainMatch { destination_port, ..variant.matched })
         }
     };
@@ -174,9 +184,11 @@ fn of_port(
     let one = |variant: Variant| FilterChain {
         filters: match variant.http {
             true => vec![manager()],
-            false => guarded(guards, &cluster, settings, flavour),
+            false => guarded(guards, &cluster, receiver, variant.tls),
         },
-        transport_socket: variant.tls.then(|| tls::server::mutual(variant.http, settings)),
+        transport_socket: variant
+            .tls
+            .then(|| tls::server::mutual(variant.http, receiver.exchanges(), settings)),
         ..chain(&name, FilterChainMatch { destination_port: u32_value(u32::from(port)), ..variant.matched })
     };
     variants(first.port.protocol, mode).into_iter().map(one).collect()

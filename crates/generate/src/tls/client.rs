@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use lateen_api::networking::traffic_policy::{ClientTlsMode, ClientTlsSettings};
 use lateen_mesh::{Service, Settings};
-use lateen_xds::pb::envoy::config::cluster::v3::Cluster;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, TransportSocketMatch,
 };
+use lateen_xds::pb::envoy::config::cluster::v3::{Cluster, Filter};
 use lateen_xds::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use lateen_xds::pb::envoy::config::core::v3::{DataSource, TransportSocket, data_source};
 use lateen_xds::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
@@ -19,7 +19,7 @@ use lateen_xds::pb::google::protobuf::{Struct, Value, value::Kind};
 
 use super::{OWN, ROOTS, from_agent, from_control, verified_by};
 use crate::names;
-use crate::proto::any;
+use crate::proto::{any, empty_any};
 
 /// The key of an endpoint's metadata by which its transport socket is chosen.
 pub(crate) const MODE: &str = "tlsMode";
@@ -37,6 +37,8 @@ pub(crate) struct Upstream<'a> {
     pub all_mtls: bool,
     /// Whether the client has a certificate of the mesh.
     pub certified: bool,
+    /// Whether it tells servers of TCP who it is, where they agree on that in the handshake.
+    pub exchange: bool,
     pub settings: &'a Settings,
 }
 
@@ -53,6 +55,13 @@ pub(crate) enum Http {
 ///
 /// Source: Istio, "Auto mutual TLS"; DestinationRule `trafficPolicy.tls`.
 pub(crate) fn secure(cluster: &mut Cluster, rule: Option<&ClientTlsSettings>, upstream: &Upstream<'_>) {
+    if upstream.exchange && upstream.http == Http::No {
+        cluster.filters.push(Filter {
+            name: super::EXCHANGE.to_owned(),
+            typed_config: Some(empty_any(super::EXCHANGE_TYPE)),
+            ..Filter::default()
+        });
+    }
     let Some(rule) = rule else {
         return automatic(cluster, upstream);
     };
@@ -103,6 +112,7 @@ fn mutual(rule: Option<&ClientTlsSettings>, upstream: &Upstream<'_>) -> Transpor
     let alpn: &[&str] = match upstream.http {
         Http::One => &["istio-http/1.1", "istio", "http/1.1"],
         Http::Two => &["istio-h2", "istio", "h2"],
+        Http::No if upstream.exchange => &super::TCP_ALPNS,
         Http::No => &["istio"],
     };
     let sni = rule.map(|r| r.sni.clone()).filter(|sni| !sni.is_empty());

@@ -34,6 +34,12 @@ pub(crate) const HTTP_ALPNS: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "i
 /// See [`HTTP_ALPNS`].
 pub(crate) const TCP_ALPNS: [&str; 2] = ["istio-peer-exchange", "istio"];
 
+/// Istio's filter by which the two ends of a TCP connection tell each other who they are, and the type of its
+/// configuration. Only Lateen's own proxies know it.
+pub(crate) const EXCHANGE: &str = "istio.metadata_exchange";
+/// See [`EXCHANGE`].
+pub(crate) const EXCHANGE_TYPE: &str = "envoy.tcp.metadataexchange.config.MetadataExchange";
+
 /// The suites for TLS 1.2 within the mesh, as Istio has them; those of TLS 1.3 cannot be chosen.
 const SUITES: [&str; 6] = [
     "ECDHE-ECDSA-AES256-GCM-SHA384",

@@ -13,11 +13,14 @@ use super::{OWN, ROOTS, from_agent, from_control, verified_by};
 use crate::credentials;
 use crate::proto::boolean;
 
-/// The mesh's mutual TLS. Clients must show a certificate of the mesh's roots and trust domains.
-pub(crate) fn mutual(http: bool, settings: &Settings) -> TransportSocket {
-    // `istio` last: what only announces the mesh itself is accepted, too.
-    let alpn: &[&str] =
-        if http { &["h2", "http/1.1", "http/1.0", "istio"] } else { &["istio", "h2", "http/1.1"] };
+/// The mesh's mutual TLS. `exchange` agrees with clients of TCP to tell each other who they are. Clients must show a certificate of the mesh's roots and trust domains.
+pub(crate) fn mutual(http: bool, exchange: bool, settings: &Settings) -> TransportSocket {
+    // What only announces the mesh itself is accepted, too.
+    let alpn: &[&str] = match (http, exchange) {
+        (true, _) => &["h2", "http/1.1", "http/1.0", "istio"],
+        (false, true) => &["istio-peer-exchange", "istio", "h2", "http/1.1"],
+        (false, false) => &["istio", "h2", "http/1.1"],
+    };
     let clients = CertificateValidationContext {
         match_typed_subject_alt_names: super::of_mesh(settings),
         ..CertificateValidationContext::default()
@@ -46,7 +49,7 @@ pub(crate) fn gateway(
 ) -> Option<TransportSocket> {
     let mode = wanted.mode.unwrap_or_default();
     if mode == ServerTlsMode::IstioMutual {
-        return Some(mutual(http, settings));
+        return Some(mutual(http, false, settings));
     }
     let certificates = certificates(wanted, namespace, credentials);
     if certificates.is_empty() {
