@@ -9,17 +9,18 @@ use anyhow::{Context, Result, bail};
 pub struct Cluster {
     lateen: PathBuf,
     helm: PathBuf,
+    node: Option<String>,
 }
 
 impl Cluster {
     /// The cluster of KUBECONFIG.
-    pub fn new(lateen: &Path, helm: &Path) -> Result<Cluster> {
+    pub fn new(lateen: &Path, helm: &Path, node: Option<String>) -> Result<Cluster> {
         if std::env::var_os("KUBECONFIG").is_none() {
             bail!("set KUBECONFIG: the scenarios install and remove a mesh on the cluster that it names");
         }
         let lateen = std::fs::canonicalize(lateen)
             .with_context(|| format!("{}: build it, or name another with --lateen", lateen.display()))?;
-        let cluster = Cluster { lateen, helm: helm.to_owned() };
+        let cluster = Cluster { lateen, helm: helm.to_owned(), node };
         let version = cluster.kubectl(&["version"])?;
         println!("{}", version.trim());
         Ok(cluster)
@@ -56,6 +57,14 @@ impl Cluster {
         let output = format!("jsonpath={jsonpath}");
         let arguments: Vec<&str> = ["get"].iter().chain(what).copied().chain(["-o", &output]).collect();
         self.kubectl(&arguments)
+    }
+
+    /// Where NodePorts are reached.
+    pub fn node(&self) -> Result<String> {
+        match &self.node {
+            Some(node) => Ok(node.clone()),
+            None => self.value(&["nodes"], "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}"),
+        }
     }
 
     /// Waits until the Deployments of a namespace are available.

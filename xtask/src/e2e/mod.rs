@@ -28,6 +28,9 @@ pub struct Options {
     /// Helm's program.
     #[arg(long, value_name = "FILE", env = "LATEEN_HELM", default_value = "helm")]
     helm: PathBuf,
+    /// Where NodePorts are reached from here [default: the first node's address]
+    #[arg(long, value_name = "ADDRESS")]
+    node: Option<String>,
     /// Leave the mesh as the last scenario leaves it.
     #[arg(long)]
     keep: bool,
@@ -44,7 +47,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(unknown) = options.scenarios.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no scenario {unknown:?}; there is: {}", known.join(", "));
     }
-    let cluster = Cluster::new(&options.lateen, &options.helm)?;
+    let cluster = Cluster::new(&options.lateen, &options.helm, options.node.clone())?;
     let wanted = |name: &str| options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let start = Instant::now();

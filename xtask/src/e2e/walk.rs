@@ -22,8 +22,7 @@ pub fn run(cluster: &Cluster) -> Result<()> {
     cluster.apply("samples/bookinfo/bookinfo.yaml")?;
     cluster.wait_deployments("default")?;
     cluster.apply("samples/bookinfo/gateway.yaml")?;
-    let address =
-        cluster.value(&["nodes"], "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}")?;
+    let address = cluster.node()?;
     let port = cluster.value(
         &["service", "istio-ingressgateway", "-n", "istio-system"],
         "{.spec.ports[?(@.name==\"http2\")].nodePort}",
