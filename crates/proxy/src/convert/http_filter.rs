@@ -94,9 +94,7 @@ pub(super) fn read_all(
                 Some("io.istio.http.peer_metadata.Config" | "envoy.http.peer_metadata.Config") => {
                     exchanges = true
                 }
-                Some("istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig") => {
-                    filters.alpn = istio_alpn::read(config, &field)?;
-                }
+                Some(istio_alpn::TYPE) => filters.alpn = istio_alpn::read(config, &field)?,
                 kind if filter.is_optional => {
                     tracing::warn!(filter = name, kind, "an optional HTTP filter is not known and left out");
                 }

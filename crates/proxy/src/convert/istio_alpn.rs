@@ -9,6 +9,9 @@ use super::pb::protobuf::Any;
 use super::{At, Converted, any};
 use crate::config::AlpnOverride;
 
+/// The filter's type.
+pub(super) const TYPE: &str = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig";
+
 #[derive(Clone, PartialEq, Message)]
 struct FilterConfig {
     #[prost(message, repeated, tag = "1")]
