@@ -20,6 +20,8 @@ pub struct ProxyConfig {
     pub concurrency: Option<u32>,
     /// How long connections may finish after SIGTERM, such as `5s`.
     pub termination_drain_duration: Option<String>,
+    /// How long connections of replaced configuration may take to end, such as `45s`.
+    pub drain_duration: Option<String>,
     /// Name of the workload's service.
     pub service_cluster: Option<String>,
 }
@@ -51,6 +53,10 @@ pub struct Environment {
 
 /// How long connections may finish after SIGTERM unless `PROXY_CONFIG` says otherwise (Istio's default).
 const TERMINATION_DRAIN: Duration = Duration::from_secs(5);
+
+/// How long connections of replaced configuration may take to end unless `PROXY_CONFIG` says otherwise (Istio's
+/// default).
+const DRAIN: Duration = Duration::from_secs(45);
 
 impl Environment {
     /// Reads the process's environment and the pod's downward API files.
@@ -117,6 +123,12 @@ impl Environment {
     pub fn termination_drain(&self) -> Duration {
         let text = self.proxy_config.termination_drain_duration.as_deref();
         text.and_then(seconds).map_or(TERMINATION_DRAIN, Duration::from_secs_f64)
+    }
+
+    /// How long connections of replaced configuration may take to end.
+    pub fn drain(&self) -> Duration {
+        let text = self.proxy_config.drain_duration.as_deref();
+        text.and_then(seconds).map_or(DRAIN, Duration::from_secs_f64)
     }
 }
 

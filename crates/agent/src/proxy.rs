@@ -46,7 +46,7 @@ impl Proxy {
         };
         let settings = Settings {
             concurrency: Some(concurrency),
-            drain_time: environment.termination_drain(),
+            drain_time: environment.drain(),
             ..Settings::default()
         };
         Ok(Proxy::Own(Server::start(bootstrap, settings).await?))

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Parser;
+use lateen_xds::TypeUrl;
 use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use lateen_xds::pb::envoy::config::core::v3::Node;
 use prost::Message as _;
@@ -19,10 +20,10 @@ use tokio::sync::Notify;
 use crate::access_log::Sinks;
 use crate::admin::{self, Dump, LogLevels};
 use crate::bootstrap::{self, BootstrapError, Mode, Options, Plan};
-use crate::config::{Cluster, DrainScope, Listener, Store};
+use crate::config::{DrainScope, Store};
 use crate::convert;
-use crate::stats::ServerStats;
 use crate::stats::istio::{IstioMetrics, Node as IstioNode};
+use crate::stats::{Baseline, Metric, ServerStats};
 use crate::tls::Source;
 use crate::worker::Workers;
 use crate::xds_client::{self, Applier, Dialer, Sds};
@@ -81,15 +82,17 @@ pub struct Server {
     pub(crate) started: SystemTime,
     pub(crate) drain_time: Duration,
     pub(crate) log_levels: Option<LogLevels>,
+    pub(crate) baseline: Baseline,
     /// Where administration listens.
     pub admin: Option<SocketAddr>,
     quit: Notify,
 }
 
 /// Clusters and listeners of the bootstrap itself.
+#[derive(Default)]
 struct Statics {
-    clusters: Vec<Cluster>,
-    listeners: Vec<Listener>,
+    clusters: Vec<convert::ConvertedCluster>,
+    listeners: Vec<convert::ConvertedListener>,
     waits_for_secrets: convert::WaitsForSecrets,
 }
 
@@ -111,8 +114,16 @@ impl Server {
         tokio::spawn(sds.run());
         warm(&context, &statics.waits_for_secrets).await;
         let workers = Arc::new(Workers::start(store.clone(), settings.handed)?);
-        store.put_clusters(statics.clusters);
-        store.update_listeners(statics.listeners, &[]);
+        let mut applier = applier(&context, &workers, &plan);
+        for converted in &statics.clusters {
+            applier.wants_endpoints(&converted.cluster.name, converted);
+        }
+        for converted in &statics.listeners {
+            applier.wants_routes(&converted.listener.name, converted);
+        }
+        store.put_clusters(statics.clusters.into_iter().map(|converted| converted.cluster));
+        let listeners = statics.listeners.into_iter().map(|converted| converted.listener).collect();
+        store.update_listeners(listeners, &[]);
         if let Some(error) = workers.sync_listeners().into_iter().next() {
             return Err(error.into());
         }
@@ -126,46 +137,39 @@ impl Server {
         };
         let server = Arc::new(Server {
             store,
-            stats: Arc::default(),
+            stats: applier.stats(),
             workers,
             context,
-            dump: Arc::default(),
+            dump: applier.dump(),
             bootstrap: bootstrap.encode_to_vec().into(),
             node: bootstrap.node.clone(),
             started: SystemTime::now(),
             drain_time: settings.drain_time,
             log_levels: settings.log_levels,
+            baseline: Baseline::default(),
             admin: admin.as_ref().and_then(|admin| admin.local_addr().ok()),
             quit: Notify::new(),
         });
         if let Some(admin) = admin {
             tokio::spawn(admin::serve(admin, server.clone()));
         }
-        server.connect(&plan, bootstrap.node.unwrap_or_default());
+        server.connect(plan, bootstrap.node.unwrap_or_default(), applier);
         Ok(server)
     }
 
-    /// Opens the stream to the control plane; without one the proxy is live at once.
-    fn connect(self: &Arc<Self>, plan: &Plan, node: Node) {
-        let Some(ads) = plan.ads.clone() else {
-            self.stats.live.store(true, Ordering::Relaxed);
-            return;
-        };
-        let workers = Arc::downgrade(&self.workers);
-        let on_listeners = Arc::new(move || {
-            for error in workers.upgrade().iter().flat_map(|workers| workers.sync_listeners()) {
-                tracing::error!(%error, "a listener cannot be served");
-            }
-        });
-        let applier = Applier::new(
-            self.context.clone(),
-            self.stats.clone(),
-            self.dump.clone(),
-            ads.wants_clusters,
-            on_listeners,
-        );
+    /// Opens the stream to the control plane and the files that resources come from; with neither the proxy is live at
+    /// once.
+    fn connect(self: &Arc<Self>, plan: Plan, node: Node, applier: Applier) {
+        let stats = self.stats.clone();
+        if plan.ads.as_ref().is_none_or(|ads| !ads.wants_listeners) && plan.listeners_file.is_none() {
+            stats.live.store(true, Ordering::Relaxed);
+        }
         let dialer = Dialer { mark: self.context.upstream_socket.mark };
-        tokio::spawn(xds_client::run(ads, node, dialer, applier, self.stats.clone()));
+        match plan.ads {
+            Some(ads) => drop(tokio::spawn(xds_client::run(ads, node, dialer, applier, stats))),
+            None if applier.has_files() => drop(tokio::spawn(xds_client::run_files(applier, stats))),
+            None => {}
+        }
     }
 
     /// Whether the control plane's configuration is in force and traffic is served.
@@ -248,9 +252,28 @@ impl Server {
     /// All statistics in Prometheus' text format.
     pub fn prometheus(&self) -> String {
         let mut text = String::new();
-        self.context.istio.write_prometheus(&mut text);
-        crate::stats::write_prometheus(&crate::stats::collect(&self.store, &self.stats), &mut text);
+        self.context.istio.write_prometheus(|_| true, &mut text);
+        crate::stats::write_prometheus(&self.metrics(), &mut text);
         text
+    }
+
+    /// All values of Envoy's names, sorted; counters since their last reset.
+    pub(crate) fn metrics(&self) -> Vec<Metric> {
+        let mut metrics = self.raw_metrics();
+        self.baseline.apply(&mut metrics);
+        metrics
+    }
+
+    fn raw_metrics(&self) -> Vec<Metric> {
+        let mut metrics = crate::stats::collect(&self.store, &self.stats);
+        crate::stats::collect_logs(&self.context.sinks, &mut metrics);
+        metrics.sort_by(|a, b| a.name.cmp(&b.name));
+        metrics
+    }
+
+    /// Lets counters of Envoy's names start again at zero.
+    pub(crate) fn reset_counters(&self) {
+        self.baseline.reset(self.raw_metrics());
     }
 }
 
@@ -292,6 +315,26 @@ async fn warm(context: &convert::Context, waits: &convert::WaitsForSecrets) {
 /// Longest wait for the secrets of the bootstrap's own resources, where they name none.
 const LONGEST_WARMING: Duration = Duration::from_secs(15);
 
+/// What puts updates in force, and tells workers of changed listeners.
+fn applier(context: &Arc<convert::Context>, workers: &Arc<Workers>, plan: &Plan) -> Applier {
+    let weak = Arc::downgrade(workers);
+    let on_listeners = Arc::new(move || {
+        for error in weak.upgrade().iter().flat_map(|workers| workers.sync_listeners()) {
+            tracing::error!(%error, "a listener cannot be served");
+        }
+    });
+    let wants_clusters =
+        plan.ads.as_ref().is_some_and(|ads| ads.wants_clusters) || plan.clusters_file.is_some();
+    let mut applier =
+        Applier::new(context.clone(), Arc::default(), Arc::default(), wants_clusters, on_listeners);
+    for (kind, file) in [(TypeUrl::Cluster, &plan.clusters_file), (TypeUrl::Listener, &plan.listeners_file)] {
+        if let Some(path) = file {
+            applier.read_all_from(kind, path.clone());
+        }
+    }
+    applier
+}
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -315,7 +358,7 @@ fn context(bootstrap: &Bootstrap, plan: &Plan, store: Arc<Store>) -> convert::Co
 
 /// Converts the static resources.
 fn statics(bootstrap: &Bootstrap, context: &convert::Context) -> Result<Statics, BootstrapError> {
-    let mut statics = Statics { clusters: Vec::new(), listeners: Vec::new(), waits_for_secrets: Vec::new() };
+    let mut statics = Statics::default();
     let Some(resources) = &bootstrap.static_resources else { return Ok(statics) };
     let failed = |kind: &str, index: usize, name: &str, error| BootstrapError::Resource {
         resource: format!("static_resources.{kind}[{index}] ({name})"),
@@ -333,14 +376,14 @@ fn statics(bootstrap: &Bootstrap, context: &convert::Context) -> Result<Statics,
         }
         let converted = convert::cluster(message, context)
             .map_err(|error| failed("clusters", index, &message.name, error))?;
-        statics.waits_for_secrets.extend(converted.waits_for_secrets);
-        statics.clusters.push(converted.cluster);
+        statics.waits_for_secrets.extend(converted.waits_for_secrets.iter().cloned());
+        statics.clusters.push(converted);
     }
     for (index, message) in resources.listeners.iter().enumerate() {
         let converted = convert::listener(message, context)
             .map_err(|error| failed("listeners", index, &message.name, error))?;
-        statics.waits_for_secrets.extend(converted.waits_for_secrets);
-        statics.listeners.push(converted.listener);
+        statics.waits_for_secrets.extend(converted.waits_for_secrets.iter().cloned());
+        statics.listeners.push(converted);
     }
     Ok(statics)
 }

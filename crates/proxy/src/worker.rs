@@ -282,6 +282,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
         if let Some(new) = worker.store.new_keys() {
             tokio::task::spawn_local(crate::filters::jwt::remote::run(worker.clone(), new));
         }
+        tokio::task::spawn_local(crate::upstream::run_health_checks(worker.store.clone()));
     }
     while let Some(command) = commands.recv().await {
         match command {

@@ -91,6 +91,12 @@ fn flags(endpoint: &Endpoint) -> String {
     if ejected(endpoint) {
         flags.push_str("/failed_outlier_check");
     }
+    if endpoint.state.failed_check.load(Ordering::Relaxed) {
+        flags.push_str("/failed_active_hc");
+    }
+    if endpoint.state.pending_check.load(Ordering::Relaxed) {
+        flags.push_str("/pending_active_hc");
+    }
     match endpoint.health {
         Health::Healthy => {}
         Health::Degraded => flags.push_str("/eds_health_status:DEGRADED"),
@@ -146,8 +152,14 @@ fn host(endpoint: &Endpoint) -> Value {
         Health::Unhealthy => "UNHEALTHY",
     };
     let mut health = json!({ "eds_health_status": health });
-    if ejected(endpoint) {
-        health["failed_outlier_check"] = json!(true);
+    for (name, set) in [
+        ("failed_outlier_check", ejected(endpoint)),
+        ("failed_active_health_check", endpoint.state.failed_check.load(Ordering::Relaxed)),
+        ("pending_active_hc", endpoint.state.pending_check.load(Ordering::Relaxed)),
+    ] {
+        if set {
+            health[name] = json!(true);
+        }
     }
     let (region, zone, sub_zone) = locality(endpoint);
     let mut place = json!({});

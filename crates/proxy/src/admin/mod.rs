@@ -41,7 +41,7 @@ const PATHS: &[(&str, &str, bool)] = &[
     ("/quitquitquit", "end the process", true),
     ("/ready", "whether the process is ready", false),
     ("/reopen_logs", "open log files anew", true),
-    ("/reset_counters", "counters are never reset here", true),
+    ("/reset_counters", "let counters start again at zero", true),
     ("/server_info", "version, state and command line", false),
     ("/stats", "statistics", false),
     ("/stats/prometheus", "statistics in Prometheus' format", false),
@@ -75,6 +75,10 @@ pub(crate) fn answer(server: &Server, method: &Method, path: &str, query: &Query
             Reply::text(200, "OK\n".to_owned())
         }
         "/ready" => info::ready(server),
+        "/reset_counters" => {
+            server.reset_counters();
+            Reply::text(200, "OK\n".to_owned())
+        }
         "/server_info" => info::server_info(server),
         "/stats" => stats::answer(server, query),
         "/stats/prometheus" => stats::prometheus(server, query),

@@ -75,3 +75,51 @@ async fn changes_need_a_post() {
     assert!(server.is_ready());
     server.stop();
 }
+
+#[tokio::test]
+async fn statistics_are_filtered_by_name_type_and_use() {
+    let server = server().await;
+    let slot = server.store.cluster_slot("web");
+    slot.stats.of(0).upstream_rq_total.inc();
+    slot.stats.of(0).upstream_rq_time.record(3);
+    let filter = "filter=%5Ecluster%5C.web";
+    let body = get(&server, "/stats", &format!("{filter}&usedonly&type=Counters")).body;
+    assert_eq!(body, "cluster.web.upstream_rq_total: 1\n");
+    let body = get(&server, "/stats", &format!("{filter}&type=Histograms")).body;
+    assert!(body.contains("cluster.web.upstream_cx_length_ms: No recorded values\n"), "{body}");
+    assert!(body.contains("cluster.web.upstream_rq_time: P0(nan,1.00000) P25("), "{body}");
+    let json: serde_json::Value =
+        serde_json::from_str(&get(&server, "/stats", &format!("{filter}&usedonly&format=json")).body)
+            .unwrap();
+    let histograms = json["stats"].as_array().unwrap().last().unwrap()["histograms"].clone();
+    assert_eq!(histograms["computed_quantiles"][0]["name"], "cluster.web.upstream_rq_time");
+    assert_eq!(histograms["computed_quantiles"][0]["values"][9]["cumulative"], 5.0);
+    let body = get(&server, "/stats", &format!("{filter}&format=prometheus")).body;
+    assert!(body.contains("envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"web\",le=\"5\"} 1\n"));
+    assert_eq!(get(&server, "/stats", "filter=(").status, 400);
+    assert_eq!(get(&server, "/stats", "type=Nothing").status, 400);
+    server.stop();
+}
+
+#[tokio::test]
+async fn counters_start_again_at_zero_when_they_are_reset() {
+    let server = server().await;
+    let slot = server.store.cluster_slot("web");
+    let total = || get(&server, "/stats", "filter=web.upstream_rq_total").body;
+    slot.stats.of(0).upstream_rq_total.add(5);
+    assert_eq!(total(), "cluster.web.upstream_rq_total: 5\n");
+    assert_eq!(get(&server, "/reset_counters", "").status, 405);
+    answer(&server, &Method::POST, "/reset_counters", &Query::default());
+    slot.stats.of(0).upstream_rq_total.inc();
+    assert_eq!(total(), "cluster.web.upstream_rq_total: 1\n");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_drain_wants_to_know_what_it_ends() {
+    let server = server().await;
+    let drain = |query: &str| answer(&server, &Method::POST, "/drain_listeners", &Query::parse(query)).status;
+    assert_eq!((drain("skip_exit"), drain("graceful&skip_exit"), server.is_ready()), (400, 200, true));
+    assert_eq!((drain(""), server.is_ready()), (200, false));
+    server.stop();
+}

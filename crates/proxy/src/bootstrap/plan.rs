@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use lateen_xds::client::Flavour;
 use lateen_xds::pb::envoy::config::bootstrap::v3 as pb;
@@ -12,6 +13,7 @@ use lateen_xds::pb::envoy::config::core::v3 as core;
 
 use super::BootstrapError;
 use crate::config::UpstreamSocket;
+use crate::convert::config_source::{self, Source};
 use crate::convert::{self, At, take};
 use crate::xds_client::Target;
 
@@ -26,6 +28,10 @@ pub(crate) struct Plan {
     pub(crate) ads: Option<Ads>,
     /// Where the static clusters lead that secrets may come from.
     pub(crate) streams: BTreeMap<String, Vec<Target>>,
+    /// The file that clusters come from.
+    pub(crate) clusters_file: Option<PathBuf>,
+    /// The file that listeners come from.
+    pub(crate) listeners_file: Option<PathBuf>,
 }
 
 /// How the control plane is reached.
@@ -85,7 +91,7 @@ fn read(message: &pb::Bootstrap, at: &At<'_>) -> convert::Converted<Plan> {
         }
     }
     if let Some(resources) = dynamic_resources {
-        plan.ads = ads(resources, clusters, &at.field("dynamic_resources"))?;
+        dynamic(resources, clusters, &mut plan, &at.field("dynamic_resources"))?;
     }
     Ok(plan)
 }
@@ -98,24 +104,42 @@ fn admin_address(admin: &pb::Admin, at: &At<'_>) -> convert::Converted<Option<So
     address.as_ref().map(|address| convert::socket_address(&Some(address.clone()))).transpose()
 }
 
-fn ads(
+fn dynamic(
     resources: &pb::bootstrap::DynamicResources,
     clusters: &[Cluster],
+    plan: &mut Plan,
     at: &At<'_>,
-) -> convert::Converted<Option<Ads>> {
+) -> convert::Converted<()> {
     use pb::bootstrap::DynamicResources;
     take!(resources, at, DynamicResources { lds_config, cds_config, ads_config }
         refuse { lds_resources_locator, cds_resources_locator });
-    let wants_listeners = wants(lds_config, &at.field("lds_config"))?;
-    let wants_clusters = wants(cds_config, &at.field("cds_config"))?;
-    let Some(config) = ads_config else {
-        return if wants_listeners || wants_clusters {
-            Err(at.field("ads_config").missing())
-        } else {
-            Ok(None)
-        };
-    };
-    let at = &at.field("ads_config");
+    let (mut wants_listeners, mut wants_clusters) = (false, false);
+    for (config, name, wants, file) in [
+        (lds_config, "lds_config", &mut wants_listeners, &mut plan.listeners_file),
+        (cds_config, "cds_config", &mut wants_clusters, &mut plan.clusters_file),
+    ] {
+        let Some(config) = config else { continue };
+        match config_source::read(Some(config), &at.field(name))?.0 {
+            Source::Ads => *wants = true,
+            Source::File(path) => *file = Some(path),
+        }
+    }
+    let field = at.field("ads_config");
+    match ads_config {
+        Some(config) => plan.ads = Some(ads(config, clusters, wants_listeners, wants_clusters, &field)?),
+        None if wants_listeners || wants_clusters => return Err(field.missing()),
+        None => {}
+    }
+    Ok(())
+}
+
+fn ads(
+    config: &core::ApiConfigSource,
+    clusters: &[Cluster],
+    wants_listeners: bool,
+    wants_clusters: bool,
+    at: &At<'_>,
+) -> convert::Converted<Ads> {
     use core::api_config_source::ApiType;
     let flavour = match ApiType::try_from(config.api_type) {
         Ok(ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc) => Flavour::Delta,
@@ -137,22 +161,13 @@ fn ads(
     }
     let metadata =
         service.initial_metadata.iter().map(|pair| (pair.key.to_ascii_lowercase(), pair.value.clone()));
-    Ok(Some(Ads {
+    Ok(Ads {
         flavour,
         hosts: hosts(cluster, &field)?,
         initial_metadata: metadata.collect(),
         wants_listeners,
         wants_clusters,
-    }))
-}
-
-fn wants(source: &Option<core::ConfigSource>, at: &At<'_>) -> convert::Converted<bool> {
-    use core::config_source::ConfigSourceSpecifier as Kind;
-    match source.as_ref().map(|source| &source.config_source_specifier) {
-        None => Ok(false),
-        Some(Some(Kind::Ads(_))) => Ok(true),
-        Some(_) => Err(at.error("only `ads` is supported")),
-    }
+    })
 }
 
 fn hosts(cluster: &Cluster, at: &At<'_>) -> convert::Converted<Vec<Target>> {

@@ -1,13 +1,15 @@
 //! Clusters: how upstreams are found, connected to and balanced.
 
-use super::endpoint::EndpointSlot;
+use super::endpoint::{Endpoint, EndpointSlot};
+use super::health_check::HealthCheck;
 use super::tls::TlsClient;
 use crate::tls::TlsStats;
+use crate::upstream::HealthStats;
 use crate::upstream::stats::ClusterStats;
 use arc_swap::ArcSwapOption;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A cluster as configured. Replaced as a whole by an update; endpoints, statistics and limits in use live on.
@@ -29,12 +31,18 @@ pub struct Cluster {
     pub lb: LbPolicy,
     /// Send to any endpoint when fewer than this percentage are healthy (panic); 50 by default.
     pub panic_threshold: u32,
+    /// In panic, fail rather than send to any endpoint (`zone_aware_lb_config.fail_traffic_on_panic`).
+    pub fail_on_panic: bool,
+    /// Localities take load by their weights (`locality_weighted_lb_config`).
+    pub locality_weighted: bool,
     /// Circuit breakers of default priority.
     pub limits: CircuitBreakers,
     /// Circuit breakers of high priority.
     pub high_limits: CircuitBreakers,
     /// Outlier detection.
     pub outlier: Option<OutlierDetection>,
+    /// Active health check.
+    pub health_check: Option<Box<HealthCheck>>,
     /// Protocol spoken upstream.
     pub protocol: UpstreamProtocol,
     /// HTTP/2 settings.
@@ -76,9 +84,12 @@ impl Cluster {
             connect_timeout: Duration::from_secs(5),
             lb: LbPolicy::RoundRobin,
             panic_threshold: 50,
+            fail_on_panic: false,
+            locality_weighted: false,
             limits: CircuitBreakers::default(),
             high_limits: CircuitBreakers::default(),
             outlier: None,
+            health_check: None,
             protocol: UpstreamProtocol::Http1,
             http2: Http2Options::default(),
             idle_timeout: Some(Duration::from_secs(3600)),
@@ -136,17 +147,24 @@ pub struct DnsDiscovery {
 }
 
 /// A name to look up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct DnsTarget {
     /// Host name (or address).
     pub host: Arc<str>,
     /// Port.
     pub port: u16,
-    /// Weight of each address.
-    pub weight: u32,
-    /// Priority.
-    pub priority: u32,
+    /// What each address becomes: weight, priority, locality, metadata.
+    pub template: Endpoint,
 }
+
+impl PartialEq for DnsTarget {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.host, self.port) == (&other.host, other.port)
+            && self.template.is_configured_as(&other.template)
+    }
+}
+
+impl Eq for DnsTarget {}
 
 /// Which address families a look-up wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,6 +191,8 @@ pub enum LbPolicy {
     LeastRequest {
         /// How many are compared; 2 by default.
         choices: u32,
+        /// Where weights differ: the power to which requests under way lower a weight; 1 by default.
+        bias: f64,
     },
     /// Random by weight.
     Random,
@@ -190,6 +210,13 @@ pub enum LbPolicy {
     },
     /// The original destination's own (OriginalDst clusters).
     ClusterProvided,
+}
+
+impl LbPolicy {
+    /// Whether the same hash always finds the same endpoint.
+    pub fn is_consistent(&self) -> bool {
+        matches!(self, LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. })
+    }
 }
 
 /// Limits of a cluster (Envoy's defaults: 1,024 each, 3 retries).
@@ -309,6 +336,15 @@ impl Transport {
         };
         first.and_then(|tls| tls.auto_sni.as_deref())
     }
+
+    /// Whether no endpoint is spoken to by TLS.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Transport::Plain => true,
+            Transport::Tls(_) => false,
+            Transport::Matches(matches) => matches.iter().all(|one| one.tls.is_none()),
+        }
+    }
 }
 
 /// A transport for endpoints that carry some labels.
@@ -368,6 +404,8 @@ pub struct ClusterSlot {
     pub tls_stats: TlsStats,
     /// What is in use.
     pub in_use: InUse,
+    /// Counters of active health checks, where there are any.
+    pub health: OnceLock<Box<HealthStats>>,
     current: ArcSwapOption<Cluster>,
 }
 
@@ -382,6 +420,7 @@ impl ClusterSlot {
             stats: ClusterStats::new(workers),
             tls_stats: TlsStats::new(workers),
             in_use: InUse::default(),
+            health: OnceLock::new(),
             current: ArcSwapOption::empty(),
         }
     }

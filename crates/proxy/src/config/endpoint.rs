@@ -1,5 +1,6 @@
 //! Endpoints and their state, which outlives updates of the set.
 
+use super::health_check::EndpointCheck;
 use crate::request_info::PeerMetadata;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ pub struct Endpoint {
     pub transport_match: Vec<(Box<str>, Box<str>)>,
     /// The workload there, by Istio's metadata of the endpoint; for metrics.
     pub peer: Option<Arc<PeerMetadata>>,
+    /// What it says about its own health checks.
+    pub check: Option<Box<EndpointCheck>>,
     /// State that outlives updates.
     pub state: Arc<EndpointState>,
 }
@@ -48,13 +51,44 @@ impl Endpoint {
             health: Health::Healthy,
             transport_match: Vec::new(),
             peer: None,
+            check: None,
             state: Arc::default(),
         }
     }
 
+    fn await_check(&self, awaited: bool) {
+        let checked = !self.check.as_ref().is_some_and(|check| check.disabled);
+        self.state.await_check(awaited && checked);
+    }
+
+    /// Whether the configuration says the same of both, whatever their state.
+    pub fn is_configured_as(&self, other: &Endpoint) -> bool {
+        let Endpoint {
+            address,
+            pipe,
+            hostname,
+            weight,
+            priority,
+            locality,
+            locality_weight,
+            health,
+            transport_match,
+            peer,
+            check,
+            state: _,
+        } = self;
+        (address, pipe, hostname) == (&other.address, &other.pipe, &other.hostname)
+            && (weight, priority) == (&other.weight, &other.priority)
+            && (locality, locality_weight) == (&other.locality, &other.locality_weight)
+            && (health, transport_match) == (&other.health, &other.transport_match)
+            && (peer, check) == (&other.peer, &other.check)
+    }
+
     /// Whether traffic may go there.
     pub fn usable(&self) -> bool {
-        self.health != Health::Unhealthy && !self.state.ejected.load(Ordering::Relaxed)
+        self.health != Health::Unhealthy
+            && !self.state.ejected.load(Ordering::Relaxed)
+            && !self.state.failed_check.load(Ordering::Relaxed)
     }
 }
 
@@ -77,6 +111,10 @@ pub struct EndpointState {
     pub active: AtomicU32,
     /// Outlier detection has put it out.
     pub ejected: AtomicBool,
+    /// Its active health check fails, or was not made yet.
+    pub failed_check: AtomicBool,
+    /// Its active health check was not made yet.
+    pub pending_check: AtomicBool,
     /// 5xx answers or failures in a row.
     pub consecutive_5xx: AtomicU32,
     /// Gateway errors in a row.
@@ -104,11 +142,13 @@ pub struct EndpointSet {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Share of healthy endpoints by which a priority counts as whole, in percent; 140 by default.
     pub overprovisioning: u32,
+    /// The health of a priority goes by the weights of its endpoints, not by their number.
+    pub weighted_health: bool,
 }
 
 impl Default for EndpointSet {
     fn default() -> Self {
-        EndpointSet { endpoints: Vec::new(), overprovisioning: 140 }
+        EndpointSet { endpoints: Vec::new(), overprovisioning: 140, weighted_health: false }
     }
 }
 
@@ -127,12 +167,27 @@ pub struct EndpointSlot {
     pub name: Arc<str>,
     current: ArcSwap<EndpointSet>,
     known: AtomicBool,
+    /// Endpoints are checked before they are used.
+    checked: AtomicBool,
+}
+
+impl EndpointState {
+    /// Not to be used before a check tells that it may.
+    fn await_check(&self, awaited: bool) {
+        self.failed_check.store(awaited, Ordering::Relaxed);
+        self.pending_check.store(awaited, Ordering::Relaxed);
+    }
 }
 
 impl EndpointSlot {
     /// A place without endpoints.
     pub fn empty(name: impl Into<Arc<str>>) -> Self {
-        EndpointSlot { name: name.into(), current: ArcSwap::default(), known: AtomicBool::new(false) }
+        EndpointSlot {
+            name: name.into(),
+            current: ArcSwap::default(),
+            known: false.into(),
+            checked: false.into(),
+        }
     }
 
     /// A place with endpoints.
@@ -152,6 +207,13 @@ impl EndpointSlot {
         self.known.load(Ordering::Acquire)
     }
 
+    /// Says whether endpoints are checked before they are used; those that are here are told.
+    pub fn set_checked(&self, checked: bool) {
+        if self.checked.swap(checked, Ordering::Relaxed) != checked {
+            self.load().endpoints.iter().for_each(|endpoint| endpoint.await_check(checked));
+        }
+    }
+
     /// Swaps the endpoints. Those whose address stays keep their state.
     pub fn store(&self, mut set: EndpointSet) {
         let old = self.current.load();
@@ -160,6 +222,8 @@ impl EndpointSlot {
         for endpoint in &mut set.endpoints {
             if let Some(state) = states.get(&endpoint.address) {
                 Arc::make_mut(endpoint).state = Arc::clone(state);
+            } else if self.checked.load(Ordering::Relaxed) {
+                endpoint.await_check(true);
             }
         }
         drop(states);

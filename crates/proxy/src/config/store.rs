@@ -30,6 +30,7 @@ pub struct Store {
     changed: watch::Sender<u64>,
     dns: watch::Sender<u64>,
     keys: KeySources,
+    health: watch::Sender<u64>,
     pub(super) draining: Mutex<Draining>,
     /// Held by whoever changes the table of listeners.
     changing: Mutex<()>,
@@ -78,6 +79,7 @@ impl Store {
             changed: watch::channel(0).0,
             dns: watch::channel(0).0,
             keys: KeySources::default(),
+            health: watch::channel(0).0,
             draining: Mutex::default(),
             changing: Mutex::default(),
         })
@@ -138,19 +140,25 @@ impl Store {
     /// Puts clusters in force. Static clusters that stay keep the state of endpoints that stay.
     pub fn put_clusters(&self, clusters: impl IntoIterator<Item = Cluster>) {
         let mut table = HashMap::clone(&self.clusters.load());
-        let mut dns = false;
+        let (mut dns, mut health) = (false, false);
         for mut cluster in clusters {
             let slot = self.cluster_slot(&cluster.name);
             if let (Discovery::Static, Some(old)) = (&cluster.discovery, slot.load().as_ref()) {
                 cluster.endpoints = keep_endpoint_state(&old.endpoints, &cluster.endpoints);
             }
             dns |= matches!(cluster.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_));
+            let was_checked = slot.load().as_ref().is_some_and(|old| old.health_check.is_some());
+            health |= was_checked || cluster.health_check.is_some();
+            cluster.endpoints.set_checked(cluster.health_check.is_some());
             table.insert(slot.name.clone(), slot.clone());
             slot.store(Some(Arc::new(cluster)));
         }
         self.clusters.store(Arc::new(table));
         if dns {
             self.dns.send_modify(|generation| *generation += 1);
+        }
+        if health {
+            self.health.send_modify(|generation| *generation += 1);
         }
     }
 
@@ -169,6 +177,7 @@ impl Store {
         }
         self.clusters.store(Arc::new(table));
         self.dns.send_modify(|generation| *generation += 1);
+        self.health.send_modify(|generation| *generation += 1);
     }
 
     /// Clusters in force.
@@ -270,6 +279,11 @@ impl Store {
         self.changed.subscribe()
     }
 
+    /// Tells of changes of clusters whose endpoints are checked.
+    pub fn health_changes(&self) -> watch::Receiver<u64> {
+        self.health.subscribe()
+    }
+
     /// Tells of changes of clusters that are found by DNS.
     pub fn dns_changes(&self) -> watch::Receiver<u64> {
         self.dns.subscribe()
@@ -278,7 +292,7 @@ impl Store {
 
 fn keep_endpoint_state(old: &Arc<EndpointSlot>, new: &Arc<EndpointSlot>) -> Arc<EndpointSlot> {
     let set = new.load();
-    old.store(EndpointSet { endpoints: set.endpoints.clone(), overprovisioning: set.overprovisioning });
+    old.store(EndpointSet { endpoints: set.endpoints.clone(), ..**set });
     old.clone()
 }
 

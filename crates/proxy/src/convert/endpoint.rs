@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::pb::core::HealthStatus;
+use super::pb::core::{self, HealthStatus};
 use super::pb::eds;
 use super::{At, Converted, take, values};
-use crate::config::{Endpoint as Host, EndpointSet, Health};
+use crate::config::{Endpoint as Host, EndpointCheck, EndpointSet, Health};
 use crate::stats::istio::endpoint_peer;
+
+/// Highest number of a priority, as Envoy's.
+const MOST_PRIORITIES: u32 = 128;
 
 /// Converts an assignment to its service name and endpoints.
 ///
@@ -24,29 +27,57 @@ pub fn endpoints(message: &eds::ClusterLoadAssignment) -> Converted<EndpointSet>
     read(message, &At::root("endpoints"))
 }
 
+/// Reads an assignment of addresses.
 pub(super) fn read(message: &eds::ClusterLoadAssignment, at: &At<'_>) -> Converted<EndpointSet> {
+    let mut endpoints = Vec::new();
+    let set = read_each(message, at, |address, endpoint, at| {
+        // A unix socket has its address already.
+        let address = match &endpoint.pipe {
+            Some(_) => endpoint.address,
+            None => values::ip_port(address, at)?,
+        };
+        endpoints.push(Arc::new(Host { address, ..endpoint }));
+        Ok(())
+    })?;
+    Ok(EndpointSet { endpoints, ..set })
+}
+
+/// Gives each endpoint's address, which may be a name, with what else is said of it; the set without endpoints.
+pub(super) fn read_each(
+    message: &eds::ClusterLoadAssignment,
+    at: &At<'_>,
+    mut each: impl FnMut(&Option<core::Address>, Host, &At<'_>) -> Converted<()>,
+) -> Converted<EndpointSet> {
     use eds::ClusterLoadAssignment;
     use eds::cluster_load_assignment::Policy;
     take!(message, at, ClusterLoadAssignment { cluster_name, endpoints, policy } ignore { named_endpoints });
     let _ = cluster_name;
     let mut set = EndpointSet::default();
     if let Some(policy) = policy {
-        take!(policy, at, Policy { overprovisioning_factor } ignore { endpoint_stale_after, weighted_priority_health }
+        take!(policy, at, Policy { overprovisioning_factor, weighted_priority_health } ignore { endpoint_stale_after }
             refuse { drop_overloads });
         set.overprovisioning = values::u32_or(overprovisioning_factor, set.overprovisioning);
+        set.weighted_health = *weighted_priority_health;
     }
     let field = at.field("endpoints");
     for (index, group) in endpoints.iter().enumerate() {
-        locality(group, &mut set.endpoints, &field.index(index))?;
+        locality(group, &field.index(index), &mut each)?;
     }
     Ok(set)
 }
 
-fn locality(group: &eds::LocalityLbEndpoints, out: &mut Vec<Arc<Host>>, at: &At<'_>) -> Converted<()> {
+fn locality(
+    group: &eds::LocalityLbEndpoints,
+    at: &At<'_>,
+    each: &mut impl FnMut(&Option<core::Address>, Host, &At<'_>) -> Converted<()>,
+) -> Converted<()> {
     use eds::LocalityLbEndpoints;
     take!(group, at, LocalityLbEndpoints { locality, lb_endpoints, load_balancing_weight, priority } ignore {
         metadata, proximity,
     } refuse { lb_config });
+    if *priority > MOST_PRIORITIES {
+        return Err(at.field("priority").error(format!("must be at most {MOST_PRIORITIES}")));
+    }
     let name: Option<Arc<str>> = locality
         .as_ref()
         .map(|place| format!("{}/{}/{}", place.region, place.zone, place.sub_zone))
@@ -55,16 +86,17 @@ fn locality(group: &eds::LocalityLbEndpoints, out: &mut Vec<Arc<Host>>, at: &At<
     let weight = values::u32_or(load_balancing_weight, 0);
     let field = at.field("lb_endpoints");
     for (index, endpoint) in lb_endpoints.iter().enumerate() {
-        let mut host = host(endpoint, &field.index(index))?;
+        let at = field.index(index);
+        let (address, mut host) = host(endpoint, &at)?;
         host.priority = *priority;
         host.locality = name.clone();
         host.locality_weight = weight;
-        out.push(Arc::new(host));
+        each(address, host, &at.field("endpoint").field("address"))?;
     }
     Ok(())
 }
 
-fn host(endpoint: &eds::LbEndpoint, at: &At<'_>) -> Converted<Host> {
+fn host<'a>(endpoint: &'a eds::LbEndpoint, at: &At<'_>) -> Converted<(&'a Option<core::Address>, Host)> {
     use eds::lb_endpoint::HostIdentifier;
     use eds::{Endpoint, LbEndpoint};
     take!(endpoint, at, LbEndpoint { health_status, metadata, load_balancing_weight, host_identifier });
@@ -76,16 +108,31 @@ fn host(endpoint: &eds::LbEndpoint, at: &At<'_>) -> Converted<Host> {
         None => return Err(at.field("endpoint").missing()),
     };
     let at = &at.field("endpoint");
-    take!(inner, at, Endpoint { address, hostname } ignore {
-        health_check_config, additional_addresses, observability_name,
+    take!(inner, at, Endpoint { address, hostname, health_check_config } ignore {
+        additional_addresses, observability_name,
     });
-    let mut host = match address.as_ref().and_then(|address| address.address.as_ref()) {
-        Some(super::pb::core::address::Address::Pipe(pipe)) => {
-            pipe_host(&pipe.path, &at.field("address").field("pipe"))?
-        }
-        _ => Host::new(values::ip_port(address, &at.field("address"))?),
+    let pipe = match address.as_ref().and_then(|address| address.address.as_ref()) {
+        Some(core::address::Address::Pipe(pipe)) => Some(pipe),
+        _ => None,
+    };
+    let mut host = match pipe {
+        Some(pipe) => pipe_host(&pipe.path, &at.field("address").field("pipe"))?,
+        None => Host::new(([0, 0, 0, 0], 0).into()),
     };
     host.hostname = Some(hostname.as_str()).filter(|name| !name.is_empty()).map(Into::into);
+    if let Some(check) = health_check_config {
+        use eds::endpoint::HealthCheckConfig;
+        let at = at.field("health_check_config");
+        take!(check, at, HealthCheckConfig { port_value, hostname, disable_active_health_check } refuse { address });
+        host.check = Some(Box::new(EndpointCheck {
+            port: match port_value {
+                0 => None,
+                port => Some(values::port(*port, &at.field("port_value"))?),
+            },
+            hostname: Some(hostname.clone()).filter(|name| !name.is_empty()),
+            disabled: *disable_active_health_check,
+        }));
+    }
     host.weight = values::u32_or(load_balancing_weight, 1);
     if host.weight == 0 {
         return Err(at.field("load_balancing_weight").error("must be at least 1"));
@@ -102,7 +149,7 @@ fn host(endpoint: &eds::LbEndpoint, at: &At<'_>) -> Converted<Host> {
     if let Some(istio) = values::metadata(metadata, "istio") {
         host.peer = values::text(istio, "workload").map(|text| Arc::new(endpoint_peer(text)));
     }
-    Ok(host)
+    Ok((address, host))
 }
 
 /// A unix socket. Its address is one that leads nowhere (RFC 6666), made of the path.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 
-use super::cluster::{fetch_timeout, http2_options};
+use super::cluster::http2_options;
+use super::config_source::{self, Source};
 use super::listener::Gathered;
 use super::pb::core;
 use super::{At, Converted, access_log, http_filter, route, take, values};
@@ -56,15 +57,8 @@ pub(super) fn read(
     if !server_name.is_empty() {
         settings.server_name = Bytes::from(server_name.clone());
     }
-    settings.server_header = match inner::ServerHeaderTransformation::try_from(*server_header_transformation)
-    {
-        Ok(inner::ServerHeaderTransformation::Overwrite) => ServerHeader::Overwrite,
-        Ok(inner::ServerHeaderTransformation::AppendIfAbsent) => ServerHeader::AppendIfAbsent,
-        Ok(inner::ServerHeaderTransformation::PassThrough) => ServerHeader::PassThrough,
-        Err(_) => {
-            return Err(at.field("server_header_transformation").unsupported(server_header_transformation));
-        }
-    };
+    let field = at.field("server_header_transformation");
+    settings.server_header = server_header(*server_header_transformation, &field)?;
     settings.via = Some(via.as_str()).filter(|via| !via.is_empty()).map(|via| Bytes::from(via.to_owned()));
     settings.use_remote_address = values::bool_or(use_remote_address, false);
     settings.xff_num_trusted_hops = *xff_num_trusted_hops;
@@ -81,11 +75,7 @@ pub(super) fn read(
     settings.normalize_path = values::bool_or(normalize_path, false);
     settings.merge_slashes = *merge_slashes;
     settings.escaped_slashes = escaped_slashes(*path_with_escaped_slashes_action, at)?;
-    settings.strip_port = match strip_port_mode {
-        Some(inner::StripPortMode::StripAnyHostPort(true)) => StripPort::Any,
-        _ if *strip_matching_host_port => StripPort::Matching,
-        _ => StripPort::No,
-    };
+    settings.strip_port = strip_port(strip_port_mode, *strip_matching_host_port);
     settings.upgrades = upgrades(upgrade_configs, at)?;
     settings.proxy_100_continue = *proxy_100_continue;
     let five_minutes = Some(Duration::from_secs(300));
@@ -120,8 +110,17 @@ fn routes(
             if rds.route_config_name.is_empty() {
                 return Err(at.field("route_config_name").missing());
             }
+            let field = at.field("config_source");
+            let (source, wait) = config_source::read(rds.config_source.as_ref(), &field)?;
+            if let Source::File(path) = source {
+                let why = format!(
+                    "the file {} is not supported: routes come over `ads` or in the listener",
+                    path.display()
+                );
+                return Err(field.error(why));
+            }
             let slot = gathered.context.store.route_slot(&rds.route_config_name);
-            gathered.routes.push((slot.name.clone(), fetch_timeout(rds.config_source.as_ref())));
+            gathered.routes.push((slot.name.clone(), wait));
             Ok(slot)
         }
         Some(RouteSpecifier::RouteConfig(config)) => {
@@ -131,6 +130,23 @@ fn routes(
         }
         Some(RouteSpecifier::ScopedRoutes(_)) => Err(at.field("scoped_routes").error("is not supported")),
         None => Err(at.field("route_config").missing()),
+    }
+}
+
+fn server_header(value: i32, at: &At<'_>) -> Converted<ServerHeader> {
+    match inner::ServerHeaderTransformation::try_from(value) {
+        Ok(inner::ServerHeaderTransformation::Overwrite) => Ok(ServerHeader::Overwrite),
+        Ok(inner::ServerHeaderTransformation::AppendIfAbsent) => Ok(ServerHeader::AppendIfAbsent),
+        Ok(inner::ServerHeaderTransformation::PassThrough) => Ok(ServerHeader::PassThrough),
+        Err(_) => Err(at.unsupported(value)),
+    }
+}
+
+fn strip_port(mode: &Option<inner::StripPortMode>, matching: bool) -> StripPort {
+    match mode {
+        Some(inner::StripPortMode::StripAnyHostPort(true)) => StripPort::Any,
+        _ if matching => StripPort::Matching,
+        _ => StripPort::No,
     }
 }
 

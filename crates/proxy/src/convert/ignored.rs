@@ -73,7 +73,12 @@ const IGNORED: &[(&str, &[&str], &str)] = &[
     ("Cluster", &["http_protocol_options"], "case of header names and parser details of HTTP/1"),
     ("CommonLbConfig", &["update_merge_window", "close_connections_on_host_set_change"], "timing of updates"),
     ("CommonLbConfig", &["ignore_new_hosts_until_first_hc"], HEALTH),
-    ("CommonLbConfig", &["locality_config_specifier"], "localities weigh when their weights are given"),
+    (
+        "ZoneAwareLbConfig",
+        &["routing_enabled", "min_cluster_size", "force_locality_direct_routing", "force_local_zone"],
+        "zones are told apart by the control plane, by priorities and weights",
+    ),
+    ("ZoneAwareLbConfig", &["locality_basis"], "zones are told apart by the control plane"),
     ("Thresholds", &["track_remaining"], STATS),
     ("Thresholds", &["max_connection_pools"], "pools are per worker and bounded by the number of endpoints"),
     ("RetryBudget", &["budget_interval"], "the budget counts what is under way"),
@@ -93,6 +98,16 @@ const IGNORED: &[(&str, &[&str], &str)] = &[
     ),
     ("OutlierDetection", &["successful_active_health_check_uneject_host"], HEALTH),
     ("OutlierDetection", &["max_ejection_time_jitter", "always_eject_one_host"], "details of ejection times"),
+    ("ConfigSource", &["authorities", "resource_api_version"], "there is one control plane, and v3 alone"),
+    (
+        "PathConfigSource",
+        &["watched_directory", "poll_interval"],
+        "files are looked at often, however they change",
+    ),
+    ("HealthCheck", &["reuse_connection"], "every check has a connection of its own"),
+    ("HealthCheck", &["event_log_path", "event_logger", "event_service"], CHECK_LOGS),
+    ("HealthCheck", &["always_log_health_check_failures", "always_log_health_check_success"], CHECK_LOGS),
+    ("HttpHealthCheck", &["response_buffer_size"], "the body is not read"),
     ("UpstreamConnectionOptions", &["set_local_interface_name_on_upstream_connections"], STATS),
     ("UpstreamConnectionOptions", &["happy_eyeballs_config"], "endpoints have one address each"),
     ("BindConfig", &["freebind", "validate_network_namespaces"], "the source address is one of the host"),
@@ -128,19 +143,17 @@ const IGNORED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "LeastRequest",
-        &["slow_start_config", "selection_method", "locality_lb_config"],
+        &["slow_start_config", "selection_method", "enable_full_scan"],
         "refinements of the balance",
     ),
-    ("LeastRequest", &["active_request_bias", "enable_full_scan"], "refinements of the balance"),
-    ("LeastRequestLbConfig", &["active_request_bias", "slow_start_config"], "refinements of the balance"),
-    ("RoundRobin", &["slow_start_config", "locality_lb_config"], "refinements of the balance"),
+    ("LeastRequestLbConfig", &["slow_start_config"], "refinements of the balance"),
+    ("RoundRobin", &["slow_start_config"], "refinements of the balance"),
     ("RingHashLbConfig", &["hash_function"], "which hash it is does not matter to consistency"),
     ("DnsCluster", &["dns_failure_refresh_rate", "respect_dns_ttl", "dns_jitter"], RESOLVER),
     ("DnsCluster", &["typed_dns_resolver_config", "dns_min_refresh_rate"], RESOLVER),
     ("ClusterLoadAssignment", &["named_endpoints"], "the endpoints refer to them by name, which is refused"),
-    ("Policy", &["endpoint_stale_after", "weighted_priority_health"], "refinements of health"),
+    ("Policy", &["endpoint_stale_after"], "the control plane takes endpoints away itself"),
     ("LocalityLbEndpoints", &["metadata", "proximity"], "read by nothing that is supported"),
-    ("Endpoint", &["health_check_config"], HEALTH),
     ("Endpoint", &["additional_addresses"], "alternatives of the first address"),
     ("Endpoint", &["observability_name"], STATS),
     ("Listener", &["stat_prefix", "stats_matcher"], STATS),
@@ -307,7 +320,9 @@ const IGNORED: &[(&str, &[&str], &str)] = &[
 const BUFFERS: &str = "buffers are bounded by the proxy's own limits";
 const STATS: &str = "concerns statistics alone";
 const RESOLVER: &str = "names are looked up by the system's resolver";
-const HEALTH: &str = "concerns active health checks, which are refused";
+const HEALTH: &str =
+    "an endpoint is used, ejected or gone as discovery and checks tell, whatever told the other thing";
+const CHECK_LOGS: &str = "changes of health are written to the process's log";
 const SOCKETS: &str = "details of listening sockets; every worker has its own";
 const TIMING: &str = "refinements of timing";
 const LOG_TIMES: &str = "log lines are written at the end of a stream";

@@ -9,6 +9,7 @@
 mod access_log;
 mod any;
 mod cluster;
+pub(crate) mod config_source;
 mod endpoint;
 mod ext_authz;
 mod http_filter;

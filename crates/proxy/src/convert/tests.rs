@@ -21,6 +21,12 @@ pub(crate) fn context() -> Context {
     }
 }
 
+/// A cluster from YAML.
+pub(crate) fn cluster_of(yaml: &str) -> Result<crate::config::Cluster, super::ConvertError> {
+    let message: XdsCluster = Pool::load().unwrap().read(yaml).unwrap();
+    cluster(&message, &context()).map(|converted| converted.cluster)
+}
+
 fn read_cluster(yaml: &str) -> Result<super::ConvertedCluster, String> {
     let message: XdsCluster = Pool::load().unwrap().read(yaml).unwrap();
     cluster(&message, &context()).map_err(|error| error.to_string())
@@ -57,7 +63,10 @@ metadata:
     .unwrap();
     let cluster = converted.cluster;
     assert_eq!(converted.waits_for_endpoints, Some(Duration::ZERO), "for ever");
-    assert_eq!((cluster.discovery, cluster.lb), (Discovery::Eds, LbPolicy::LeastRequest { choices: 2 }));
+    assert_eq!(
+        (cluster.discovery, cluster.lb),
+        (Discovery::Eds, LbPolicy::LeastRequest { choices: 2, bias: 1.0 })
+    );
     assert_eq!((cluster.protocol, cluster.http2.max_concurrent_streams), (UpstreamProtocol::Http2, 100));
     assert_eq!((cluster.limits.max_connections, cluster.outlier.unwrap().consecutive_5xx), (100, Some(7)));
     assert_eq!(&*cluster.services[0].name, "reviews");
@@ -65,9 +74,9 @@ metadata:
 
 #[test]
 fn what_is_not_supported_is_refused_by_its_path() {
-    let error =
-        read_cluster("{name: a, type: EDS, eds_cluster_config: {}, health_checks: [{}]}").unwrap_err();
-    assert_eq!(error, "health_checks: is not supported");
+    let error = read_cluster("{name: a, type: EDS, eds_cluster_config: {}, use_tcp_for_dns_lookups: true}")
+        .unwrap_err();
+    assert_eq!(error, "use_tcp_for_dns_lookups: is not supported");
     let error = read_cluster("{name: a, type: STATIC}").unwrap_err();
     assert!(error.starts_with("load_assignment: is required"), "{error}");
     let address = "{socket_address: {address: web, port_value: 80}}";

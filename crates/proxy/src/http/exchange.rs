@@ -349,6 +349,7 @@ impl Exchange<'_> {
         let stats = self.connection.stats();
         stats.downstream_rq_active.dec();
         stats.downstream_rq_completed.inc();
+        stats.downstream_rq_time.record_time(self.info.timings.end.unwrap_or_default());
         match self.info.code {
             100..200 => stats.downstream_rq_1xx.inc(),
             200..300 => stats.downstream_rq_2xx.inc(),

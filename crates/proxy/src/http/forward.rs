@@ -9,7 +9,7 @@ use super::mirror;
 use super::pump::{Deadlines, Pump, Replay};
 use super::retry::Retries;
 use super::timeout;
-use crate::config::{ClusterSlot, Discovery, Endpoint, HashSource, RouteAction, UpstreamProtocol};
+use crate::config::{ClusterSlot, Discovery, Endpoint, HashSource, RouteAction};
 use crate::error::{Failure, Source};
 use crate::request_info::{Protocol, ResponseFlags};
 use crate::upstream::balancer::{Choice, hash_bytes};
@@ -27,6 +27,9 @@ use tokio::time::Instant;
 
 /// Bytes of a body that are kept for further tries, where the virtual host names no other limit.
 const REPLAY_LIMIT: u32 = 1 << 20;
+
+/// Informational responses (1xx) of an upstream that are passed on for one request.
+const MOST_INFORMATIONAL: u32 = 32;
 
 /// The state of a request that is being forwarded.
 struct Forward<'a> {
@@ -96,9 +99,8 @@ impl<'a> Forward<'a> {
         let hash = hash_of(exchange, action);
         let destination = destination_of(exchange, &slot);
         egress::request_headers(exchange, action);
-        let mirrored = mirror::targets(exchange, action).next().is_some();
         let limit = exchange.matched.host.as_ref().and_then(|host| host.retry_buffer_limit);
-        let replay = Replay::new(retries.enabled() || mirrored, limit.unwrap_or(REPLAY_LIMIT) as usize);
+        let replay = Replay::new(retries.enabled(), limit.unwrap_or(REPLAY_LIMIT) as usize);
         let request_done = exchange.body == BodyKind::None;
         let idle = action.idle_timeout.or(exchange.connection.manager.stream_idle_timeout);
         let idle = idle.filter(|idle| !idle.is_zero());
@@ -170,6 +172,9 @@ impl<'a> Forward<'a> {
         exchange.head.authority = self.original_authority.clone();
         egress::auto_host(self.action, &mut exchange.head, endpoint);
         egress::attempt_headers(exchange, self.expected_timeout(), attempts);
+        if attempts == 1 {
+            self.replay.mirrors = mirror::start(exchange, self.action, self.timeout);
+        }
     }
 
     /// What the upstream is told to expect: the shorter of what is left and the limit of one try.
@@ -187,33 +192,22 @@ impl<'a> Forward<'a> {
         endpoint: &Arc<Endpoint>,
         down: &mut D,
     ) -> Result<(UpstreamStream, UpstreamHead), Failure> {
-        let http2 = speaks_http2(cluster.config.protocol, exchange);
+        let speaks = cluster.speaks(exchange.info.protocol, exchange.upgrade.is_some());
         let connection = exchange.connection;
         let name = server_name(&exchange.head, cluster.config.transport.auto_sni());
         let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());
-        let alpn = connection.manager.alpn_override.as_ref().map(|alpn| alpn.of(http2));
+        let alpn = connection.manager.alpn_override.as_ref().and_then(|alpn| speaks.alpn(alpn));
         let wanted = Wanted { name, alpn };
-        let high = self.action.high_priority;
-        let mut up = if http2 {
-            let connecting = cluster.http2(endpoint, high, wanted);
-            let stream = guarded(exchange, &mut self.deadlines, self.request_done, down, connecting).await?;
-            stream.retire_if_spent(cluster);
-            UpstreamStream::H2(Box::new(stream))
-        } else {
-            // The rule is an idle connection: no timer, no future, no waiting.
-            let idle = cluster.pool(endpoint.address, name).checkout(cluster.reuse());
-            let client = match idle {
-                Some(client) => client,
-                None => {
-                    let connecting = cluster.http1(endpoint, high, wanted);
-                    guarded(exchange, &mut self.deadlines, self.request_done, down, connecting).await?
-                }
-            };
-            UpstreamStream::h1(client)
+        let mut up = match cluster.idle(endpoint, wanted, speaks) {
+            Some(idle) => idle,
+            None => {
+                let connecting = cluster.request(endpoint, self.action.high_priority, wanted, speaks);
+                guarded(exchange, &mut self.deadlines, self.request_done, down, connecting).await?
+            }
         };
         exchange.info.upstream.local = None;
         exchange.info.upstream.tls = up.tls().cloned();
-        exchange.info.upstream.protocol = Some(if http2 { Protocol::Http2 } else { Protocol::Http11 });
+        exchange.info.upstream.protocol = Some(up.protocol());
         exchange.info.timings.upstream_first_tx = Some(exchange.info.elapsed());
         let upgrade = exchange.upgrade.clone();
         up.push_request(&exchange.head, exchange.body, upgrade.as_deref())?;
@@ -234,7 +228,7 @@ impl<'a> Forward<'a> {
         up: &mut UpstreamStream,
         down: &mut D,
     ) -> Result<UpstreamHead, Failure> {
-        loop {
+        for _ in 0..=MOST_INFORMATIONAL {
             let mut pump = Pump {
                 exchange,
                 down,
@@ -250,7 +244,7 @@ impl<'a> Forward<'a> {
                 }
                 // The client got its 100 from us, unless we only pass it on.
                 100 if !exchange.connection.manager.proxy_100_continue => {}
-                100 | 102..200 if exchange.info.protocol == Some(Protocol::Http11) => {
+                100 | 102..200 if exchange.info.protocol != Some(Protocol::Http10) => {
                     down.push_head(&head.head, false, None);
                     poll_fn(|cx| down.poll_flush(cx)).await?;
                 }
@@ -261,6 +255,7 @@ impl<'a> Forward<'a> {
                 }
             }
         }
+        Err(Failure::UpstreamProtocol("too many informational responses"))
     }
 
     /// Whether to try again, and after how long.
@@ -357,9 +352,10 @@ impl<'a> Forward<'a> {
             count_failure(&cluster, failure);
         } else {
             cluster.stats().upstream_rq_completed.inc();
-        }
-        if self.request_done && self.replay.whole {
-            mirror::send(exchange, self.action, &self.replay.frames);
+            let timings = &exchange.info.timings;
+            if let (Some(asked), Some(answered)) = (timings.request_end, timings.upstream_last_rx) {
+                cluster.stats().upstream_rq_time.record_time(answered.saturating_sub(asked));
+            }
         }
         drop(endpoint);
         up.finish(&cluster);
@@ -406,15 +402,6 @@ pub fn server_name(head: &RequestHead, header: Option<&str>) -> Option<bytes::By
             Some(value) => host(&bytes::Bytes::copy_from_slice(value)),
             None => host(&head.authority),
         },
-    }
-}
-
-fn speaks_http2(protocol: UpstreamProtocol, exchange: &Exchange<'_>) -> bool {
-    match protocol {
-        UpstreamProtocol::Http1 | UpstreamProtocol::Auto => false,
-        // An upgrade of HTTP/1 cannot be passed on in HTTP/2.
-        UpstreamProtocol::Http2 => exchange.upgrade.is_none(),
-        UpstreamProtocol::Downstream => exchange.info.protocol == Some(Protocol::Http2),
     }
 }
 

@@ -88,6 +88,15 @@ impl Io {
         }
     }
 
+    /// The protocol that TLS agreed on.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Io::Plain(_) => None,
+            Io::Server(io) => io.get_ref().1.alpn_protocol(),
+            Io::Client(io) => io.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// Whether the socket has something to read (data, or its end), as far as the reactor knows: no system call.
     pub fn looks_readable(&self) -> bool {
         self.tcp().poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()

@@ -3,6 +3,7 @@
 use super::downstream::Downstream;
 use super::exchange::Exchange;
 use super::h1::Frame;
+use super::mirror::Mirrors;
 use crate::error::Failure;
 use crate::timer::LazyTimer;
 use crate::upstream::{UpstreamHead, UpstreamStream};
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 /// Bytes that may wait on one side before the other is read no more.
 const HIGH_WATER: usize = 128 << 10;
 
-/// What was read of a request's body, for further tries and mirrors.
+/// What was read of a request's body, for further tries; copies of it go to mirrors.
 #[derive(Debug)]
 pub struct Replay {
     /// The pieces so far.
@@ -23,12 +24,20 @@ pub struct Replay {
     limit: usize,
     /// Whether everything was kept so far.
     pub whole: bool,
+    /// Mirrors that take pieces as they come.
+    pub mirrors: Mirrors,
 }
 
 impl Replay {
     /// Keeps at most `limit` bytes; keeps nothing when not `wanted`.
     pub fn new(wanted: bool, limit: usize) -> Self {
-        Replay { frames: Vec::new(), bytes: 0, limit: if wanted { limit } else { 0 }, whole: true }
+        Replay {
+            frames: Vec::new(),
+            bytes: 0,
+            limit: if wanted { limit } else { 0 },
+            whole: true,
+            mirrors: Mirrors::default(),
+        }
     }
 
     fn keep(&mut self, frame: &Frame) {
@@ -42,6 +51,7 @@ impl Replay {
         if self.whole && self.limit > 0 {
             self.frames.push(frame.clone());
         }
+        self.mirrors.push(frame);
     }
 }
 

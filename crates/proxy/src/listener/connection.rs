@@ -36,7 +36,7 @@ struct Accepted {
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: Rc<Worker>, active: ActiveListener, tcp: TcpStream, peer: SocketAddr) {
-    let index = worker.index;
+    let (index, start) = (worker.index, Instant::now());
     active.stats.of(index).downstream_cx_total.inc();
     active.stats.of(index).downstream_cx_active.inc();
     // Without it, small answers would wait for the peer's acknowledgement.
@@ -54,12 +54,13 @@ pub async fn serve(worker: Rc<Worker>, active: ActiveListener, tcp: TcpStream, p
             socket_local: unmapped(local),
             remote: unmapped(peer),
             direct_remote: unmapped(peer),
-            start: Instant::now(),
+            start,
         };
         route(accepted, active.clone()).await;
     }
     active.stats.of(index).downstream_cx_active.dec();
     active.stats.of(index).downstream_cx_destroy.inc();
+    active.stats.of(index).downstream_cx_length_ms.record_time(start.elapsed());
 }
 
 /// IPv4 in IPv6's clothes is IPv4.
@@ -254,6 +255,7 @@ async fn http(connection: Rc<Connection>, mut io: Io, mut prefix: BytesMut) {
     let stats = connection.stats();
     stats.downstream_cx_active.dec();
     stats.downstream_cx_destroy.inc();
+    stats.downstream_cx_length_ms.record_time(connection.info.start.elapsed());
 }
 
 impl Default for Sniffed {

@@ -1,18 +1,31 @@
 //! All values of Envoy's names.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Metric, ServerStats, policies};
+use super::histogram::Total;
+use super::{Kind, Metric, ServerStats, policies};
+use crate::access_log::{Counts, Sinks};
 use crate::config::{FilterChain, Store, Terminal};
 
-/// Reads every value; sorted by name.
+/// Reads every value.
 pub fn collect(store: &Store, server: &ServerStats) -> Vec<Metric> {
     let mut metrics = Vec::new();
     server.collect(store, &mut metrics);
     clusters(store, &mut metrics);
     listeners(store, &mut metrics);
-    metrics.sort_by(|a, b| a.name.cmp(&b.name));
     metrics
+}
+
+/// Counters of access logs' files.
+pub fn collect_logs(sinks: &Sinks, out: &mut Vec<Metric>) {
+    let mut counter = |name: &str, of: fn(&Counts) -> &AtomicU64| {
+        out.push(Metric::plain(name, Kind::Counter, sinks.sum(of)))
+    };
+    counter("filesystem.write_buffered", |counts| &counts.batches);
+    counter("filesystem.write_completed", |counts| &counts.written);
+    counter("filesystem.write_failed", |counts| &counts.failed);
+    counter("access_log.lines_dropped", |counts| &counts.dropped);
 }
 
 fn clusters(store: &Store, out: &mut Vec<Metric>) {
@@ -24,26 +37,49 @@ fn clusters(store: &Store, out: &mut Vec<Metric>) {
         for (counter, value) in slot.stats.read().into_iter().chain(slot.tls_stats.read()) {
             push(counter, value);
         }
+        if let Some(health) = slot.health.get() {
+            push("health_check.attempt", health.attempt.load(Ordering::Relaxed));
+            push("health_check.success", health.success.load(Ordering::Relaxed));
+            push("health_check.failure", health.failure.load(Ordering::Relaxed));
+            push("health_check.network_failure", health.network_failure.load(Ordering::Relaxed));
+        }
+        for (name, total) in slot.stats.read_histograms() {
+            out.push(Metric::histogram("cluster", "envoy_cluster_name", &cluster.stat_name, name, total));
+        }
         let endpoints = cluster.endpoints.load();
         let healthy = endpoints.endpoints.iter().filter(|endpoint| endpoint.usable()).count();
         let gauges = [("membership_total", endpoints.endpoints.len()), ("membership_healthy", healthy)];
         for (name, value) in gauges {
             let mut metric =
                 Metric::scoped("cluster", "envoy_cluster_name", &cluster.stat_name, name, value as u64);
-            metric.kind = super::Kind::Gauge;
+            metric.kind = Kind::Gauge;
             out.push(metric);
         }
     }
 }
 
 /// Sums by prefix: managers of several chains may bear the same.
-type ByPrefix = BTreeMap<String, BTreeMap<&'static str, u64>>;
+#[derive(Default)]
+struct Sums {
+    counters: BTreeMap<&'static str, u64>,
+    histograms: BTreeMap<&'static str, Total>,
+}
 
-fn add(sums: &mut ByPrefix, prefix: &str, values: Vec<(&'static str, u64)>) {
+type ByPrefix = BTreeMap<String, Sums>;
+
+fn add(
+    sums: &mut ByPrefix,
+    prefix: &str,
+    counters: Vec<(&'static str, u64)>,
+    histograms: Vec<(&'static str, Total)>,
+) {
     let sums = sums.entry(prefix.to_owned()).or_default();
-    for (name, value) in values {
-        let sum = sums.entry(name).or_default();
+    for (name, value) in counters {
+        let sum = sums.counters.entry(name).or_default();
         *sum = sum.wrapping_add(value);
+    }
+    for (name, total) in histograms {
+        sums.histograms.entry(name).or_default().merge(&total);
     }
 }
 
@@ -52,9 +88,12 @@ fn listeners(store: &Store, out: &mut Vec<Metric>) {
     let mut policies = BTreeMap::new();
     for active in store.listeners().by_name.values() {
         let address = active.config.addresses.first().map(|address| address.to_string().replace(':', "_"));
+        let address = address.as_deref().unwrap_or(&active.config.name);
         for (counter, value) in active.stats.read().into_iter().chain(active.tls_stats.read()) {
-            let address = address.as_deref().unwrap_or(&active.config.name);
             out.push(Metric::scoped("listener", "envoy_listener_address", address, counter, value));
+        }
+        for (name, total) in active.stats.read_histograms() {
+            out.push(Metric::histogram("listener", "envoy_listener_address", address, name, total));
         }
         let chains = active.config.filter_chains.iter().chain(&active.config.default_chain);
         for chain in chains {
@@ -66,9 +105,12 @@ fn listeners(store: &Store, out: &mut Vec<Metric>) {
     for (sums, scope, label) in
         [(http, "http", "envoy_http_conn_manager_prefix"), (tcp, "tcp", "envoy_tcp_prefix")]
     {
-        for (prefix, counters) in sums {
-            for (counter, value) in counters {
+        for (prefix, sums) in sums {
+            for (counter, value) in sums.counters {
                 out.push(Metric::scoped(scope, label, &prefix, counter, value));
+            }
+            for (name, total) in sums.histograms {
+                out.push(Metric::histogram(scope, label, &prefix, name, total));
             }
         }
     }
@@ -76,8 +118,10 @@ fn listeners(store: &Store, out: &mut Vec<Metric>) {
 
 fn chain_stats(chain: &FilterChain, http: &mut ByPrefix, tcp: &mut ByPrefix) {
     match &chain.terminal {
-        Terminal::Http(manager) => add(http, &manager.stat_prefix, manager.stats.read()),
-        Terminal::Tcp(proxy) => add(tcp, &proxy.stat_prefix, proxy.stats.read()),
+        Terminal::Http(manager) => {
+            add(http, &manager.stat_prefix, manager.stats.read(), manager.stats.read_histograms());
+        }
+        Terminal::Tcp(proxy) => add(tcp, &proxy.stat_prefix, proxy.stats.read(), Vec::new()),
         Terminal::Close => {}
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::histogram::Total;
+
 /// Whether a value only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -9,6 +11,8 @@ pub enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// Values by their size.
+    Histogram,
 }
 
 /// A value.
@@ -20,16 +24,31 @@ pub struct Metric {
     pub base: String,
     /// The variable parts as labels, such as `envoy_cluster_name`.
     pub labels: Vec<(&'static str, String)>,
-    /// Whether it only grows.
+    /// What it is.
     pub kind: Kind,
-    /// The value.
+    /// The value; of a histogram the number of values.
     pub value: u64,
+    /// The values of a histogram.
+    pub histogram: Option<Box<Total>>,
 }
 
 impl Metric {
     /// A value of the process without variable parts.
     pub fn plain(name: &str, kind: Kind, value: u64) -> Metric {
-        Metric { name: name.to_owned(), base: name.to_owned(), labels: Vec::new(), kind, value }
+        let (name, base) = (name.to_owned(), name.to_owned());
+        Metric { name, base, labels: Vec::new(), kind, value, histogram: None }
+    }
+
+    /// A histogram of one thing of a kind.
+    pub fn histogram(scope: &str, label: &'static str, of: &str, name: &str, total: Total) -> Metric {
+        Metric {
+            name: format!("{scope}.{of}.{name}"),
+            base: format!("{scope}.{name}"),
+            labels: vec![(label, of.to_owned())],
+            kind: Kind::Histogram,
+            value: total.count(),
+            histogram: Some(Box::new(total)),
+        }
     }
 
     /// A value of one thing of a kind: `scope.of.counter`, with the thing as a label.
@@ -47,7 +66,14 @@ impl Metric {
             }
             None => format!("{scope}.{counter}").into(),
         };
-        Metric { name: format!("{scope}.{of}.{counter}"), base: base.into_owned(), labels, kind, value }
+        Metric {
+            name: format!("{scope}.{of}.{counter}"),
+            base: base.into_owned(),
+            labels,
+            kind,
+            value,
+            histogram: None,
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Statistics for administration: Envoy's names and Prometheus' text, read from the path's counters; Istio's metrics.
 
+mod baseline;
 mod collect;
+pub mod histogram;
 pub mod istio;
 mod metric;
 mod policies;
@@ -9,7 +11,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use collect::collect;
+pub use baseline::Baseline;
+pub use collect::{collect, collect_logs};
 pub use metric::{Kind, Metric};
 pub use prometheus::write as write_prometheus;
 pub use server::ServerStats;

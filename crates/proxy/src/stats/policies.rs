@@ -82,5 +82,6 @@ pub(super) fn metric((base, manager): Name, value: u64) -> Metric {
         kind: Kind::Counter,
         value,
         base,
+        histogram: None,
     }
 }

@@ -15,21 +15,24 @@ pub fn write(metrics: &[Metric], out: &mut String) {
         let kind = match metrics[0].kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         // Writing to a string cannot fail.
         let _ = writeln!(out, "# TYPE {name} {kind}");
         for metric in metrics {
-            out.push_str(&name);
-            out.push('{');
+            let mut labels = String::new();
             for (index, (label, value)) in metric.labels.iter().enumerate() {
                 if index > 0 {
-                    out.push(',');
+                    labels.push(',');
                 }
-                let _ = write!(out, "{label}=\"");
-                escape(value, out);
-                out.push('"');
+                let _ = write!(labels, "{label}=\"");
+                escape(value, &mut labels);
+                labels.push('"');
             }
-            let _ = writeln!(out, "}} {}", metric.value);
+            match &metric.histogram {
+                Some(total) => total.write(&name, &labels, out),
+                None => drop(writeln!(out, "{name}{{{labels}}} {}", metric.value)),
+            }
         }
     }
 }

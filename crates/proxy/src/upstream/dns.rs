@@ -88,12 +88,8 @@ async fn look_up(cluster: Arc<str>, dns: DnsDiscovery, slot: Arc<EndpointSlot>, 
 fn set_of(dns: &DnsDiscovery, found: &[(usize, SocketAddr)]) -> EndpointSet {
     let endpoint = |(at, address): &(usize, SocketAddr)| {
         let target = &dns.targets[*at];
-        Arc::new(Endpoint {
-            hostname: Some(target.host.clone()),
-            weight: target.weight,
-            priority: target.priority,
-            ..Endpoint::new(*address)
-        })
+        let hostname = target.template.hostname.clone().or_else(|| Some(target.host.clone()));
+        Arc::new(Endpoint { address: *address, hostname, state: Arc::default(), ..target.template.clone() })
     };
     EndpointSet { endpoints: found.iter().map(endpoint).collect(), ..EndpointSet::default() }
 }

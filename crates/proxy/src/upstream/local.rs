@@ -1,10 +1,10 @@
 //! A cluster as one worker sees it: its balancer and its pools.
 
-use super::balancer::{Balancer, Choice};
+use super::balancer::{Balancer, Choice, Settings};
 use super::connect::{Opened, Wanted};
 use super::permit::ConnectionPermit;
 use super::pool::{ClientConn, HostPool, Reuse};
-use crate::config::{CircuitBreakers, Cluster, ClusterSlot, Discovery, Endpoint, LbPolicy};
+use crate::config::{CircuitBreakers, Cluster, ClusterSlot, Discovery, Endpoint};
 use crate::error::Failure;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -93,19 +93,16 @@ impl LocalCluster {
         let mut balancer = self.balancer.borrow_mut();
         let current = match &mut *balancer {
             Some(current) if current.is_current(&set) => current,
-            other => {
-                let new =
-                    Balancer::new(set.clone(), &self.config.lb, self.config.panic_threshold, choice.random);
-                other.insert(new)
-            }
+            other => other.insert(Balancer::new(set.clone(), Settings::of(&self.config), choice.random)),
         };
-        if current.is_panicking() {
+        let Some(chosen) = current.choose(choice) else {
+            self.stats().upstream_cx_none_healthy.inc();
+            return Err(Failure::NoHealthyUpstream);
+        };
+        if chosen.panicking {
             self.stats().lb_healthy_panic.inc();
         }
-        current.choose(choice).ok_or_else(|| {
-            self.stats().upstream_cx_none_healthy.inc();
-            Failure::NoHealthyUpstream
-        })
+        Ok(chosen.endpoint)
     }
 
     fn destination(&self, address: SocketAddr) -> Arc<Endpoint> {
@@ -115,7 +112,7 @@ impl LocalCluster {
 
     /// Whether the policy wants a hash of the request.
     pub fn wants_hash(&self) -> bool {
-        matches!(self.config.lb, LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. })
+        self.config.lb.is_consistent()
     }
 
     /// The pool of an address, for a server name where the request names it.
@@ -181,7 +178,11 @@ impl LocalCluster {
     /// What [`super::open`] fails with.
     pub async fn open(&self, endpoint: &Endpoint, mut wanted: Wanted<'_>) -> Result<Opened, Failure> {
         wanted.alpn = wanted.alpn.filter(|_| self.config.alpn_override);
+        let start = std::time::Instant::now();
         let result = super::open(&self.config, endpoint, wanted, self.slot.tls_stats.of(self.worker)).await;
+        if result.is_ok() {
+            self.stats().upstream_cx_connect_ms.record_time(start.elapsed());
+        }
         if let Err(failure) = &result {
             self.stats().upstream_cx_connect_fail.inc();
             if matches!(failure, Failure::ConnectTimeout) {
@@ -192,7 +193,8 @@ impl LocalCluster {
         result
     }
 
-    async fn wait_for_connection(
+    /// Waits until a connection comes free or one more may be opened.
+    pub(super) async fn wait_for_connection(
         &self,
         endpoint: &Endpoint,
         high: bool,
@@ -236,8 +238,11 @@ impl LocalCluster {
     }
 }
 
-enum Waited {
+/// What came free.
+pub(super) enum Waited {
+    /// A connection.
     Idle(Box<ClientConn>),
+    /// The right to open one.
     Permit(ConnectionPermit),
 }
 

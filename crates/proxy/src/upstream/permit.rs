@@ -4,6 +4,7 @@ use crate::config::{CircuitBreakers, ClusterSlot, EndpointState};
 use crate::error::Failure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 /// Counts one up if that keeps within `limit`.
 fn take(counter: &AtomicU32, limit: u32) -> bool {
@@ -20,6 +21,7 @@ pub struct ConnectionPermit {
     slot: Arc<ClusterSlot>,
     endpoint: Arc<EndpointState>,
     worker: usize,
+    since: Instant,
 }
 
 impl ConnectionPermit {
@@ -38,7 +40,8 @@ impl ConnectionPermit {
         let stats = slot.stats.of(worker);
         stats.upstream_cx_total.inc();
         stats.upstream_cx_active.inc();
-        Some(ConnectionPermit { slot: slot.clone(), endpoint: endpoint.clone(), worker })
+        let since = Instant::now();
+        Some(ConnectionPermit { slot: slot.clone(), endpoint: endpoint.clone(), worker, since })
     }
 }
 
@@ -49,6 +52,7 @@ impl Drop for ConnectionPermit {
         let stats = self.slot.stats.of(self.worker);
         stats.upstream_cx_active.dec();
         stats.upstream_cx_destroy.inc();
+        stats.upstream_cx_length_ms.record_time(self.since.elapsed());
     }
 }
 

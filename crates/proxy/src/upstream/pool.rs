@@ -64,6 +64,8 @@ pub struct HostPool {
     pub h2: RefCell<Vec<crate::http::h2::client::H2Conn>>,
     /// Whether somebody opens an HTTP/2 connection.
     pub opening: Opening,
+    /// The last connection agreed on HTTP/1 where HTTP/2 was offered as well.
+    pub agreed_http1: Cell<bool>,
 }
 
 /// Lets one task open a shared connection while the others wait.

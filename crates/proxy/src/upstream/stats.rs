@@ -1,5 +1,6 @@
 //! Counters of the request path: one shard a worker, written by it alone, summed by whoever reads.
 
+use crate::stats::histogram::{LazyHistogram, Total};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A counter that one worker writes and anyone reads. Not a read-modify-write: one writer needs none.
@@ -32,11 +33,15 @@ impl Count {
 }
 
 macro_rules! shards {
-    ($(#[$doc:meta])* $name:ident / $shard:ident { $($field:ident $(: $note:literal)?,)* }) => {
+    ($(#[$doc:meta])* $name:ident / $shard:ident { $($field:ident,)* }
+     $(histograms { $($histogram:ident,)* })?) => {
         #[doc = "One worker's counters; names are Envoy's."]
         #[derive(Debug, Default)]
         #[repr(align(64))]
-        pub struct $shard { $(#[doc = concat!("Envoy's `", stringify!($field), "`.")] pub $field: Count,)* }
+        pub struct $shard {
+            $(#[doc = concat!("Envoy's `", stringify!($field), "`.")] pub $field: Count,)*
+            $($(#[doc = concat!("Envoy's `", stringify!($histogram), "`.")] pub $histogram: LazyHistogram,)*)?
+        }
 
         $(#[$doc])*
         #[derive(Debug)]
@@ -59,6 +64,18 @@ macro_rules! shards {
                 vec![$((stringify!($field), self.sum(|shard| &shard.$field)),)*]
             }
 
+            /// Names and sums of histograms over all workers.
+            pub fn read_histograms(&self) -> Vec<(&'static str, Total)> {
+                let all: &[(&'static str, fn(&$shard) -> &LazyHistogram)] =
+                    &[$($((stringify!($histogram), |shard| &shard.$histogram),)*)?];
+                let total = |of: fn(&$shard) -> &LazyHistogram| {
+                    let mut total = Total::default();
+                    self.0.iter().filter_map(|shard| of(shard).get()).for_each(|part| total.add(part));
+                    total
+                };
+                all.iter().map(|(name, of)| (*name, total(*of))).collect()
+            }
+
             /// The sum of one counter over all workers.
             pub fn sum(&self, of: impl Fn(&$shard) -> &Count) -> u64 {
                 self.0.iter().fold(0, |sum, shard| sum.wrapping_add(of(shard).get()))
@@ -79,7 +96,7 @@ shards! {
         upstream_rq_tx_reset, upstream_rq_retry, upstream_rq_retry_success, upstream_rq_retry_overflow,
         upstream_rq_retry_limit_exceeded, upstream_rq_1xx, upstream_rq_2xx, upstream_rq_3xx, upstream_rq_4xx,
         upstream_rq_5xx, outlier_detection_ejections_total, lb_healthy_panic,
-    }
+    } histograms { upstream_rq_time, upstream_cx_connect_ms, upstream_cx_length_ms, }
 }
 
 shards! {
@@ -93,7 +110,7 @@ shards! {
         downstream_rq_tx_reset, downstream_rq_too_large, downstream_rq_timeout, downstream_rq_idle_timeout,
         no_route, no_cluster, rq_direct_response, rq_redirect, rq_total, fault_delays_injected,
         fault_aborts_injected, fault_active,
-    }
+    } histograms { downstream_rq_time, downstream_cx_length_ms, }
 }
 
 shards! {
@@ -108,7 +125,7 @@ shards! {
     /// Counters of a listener (`listener.<address>.*`).
     ListenerStats / ListenerShard {
         downstream_cx_total, downstream_cx_active, downstream_cx_destroy, downstream_pre_cx_timeout, no_filter_chain_match,
-    }
+    } histograms { downstream_cx_length_ms, }
 }
 
 shards! {

@@ -6,7 +6,7 @@ use crate::error::Failure;
 use crate::http::h1::{BodyKind, Frame, H1Error, Limits};
 use crate::http::h2::client::H2Stream;
 use crate::http::{RequestHead, ResponseHead};
-use crate::request_info::TlsInfo;
+use crate::request_info::{Protocol, TlsInfo};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,6 +63,14 @@ impl UpstreamStream {
         match self {
             UpstreamStream::H1(stream) => stream.client.tls.as_ref(),
             UpstreamStream::H2(stream) => stream.tls(),
+        }
+    }
+
+    /// What is spoken.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            UpstreamStream::H1(_) => Protocol::Http11,
+            UpstreamStream::H2(_) => Protocol::Http2,
         }
     }
 

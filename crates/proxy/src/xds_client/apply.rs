@@ -1,6 +1,7 @@
 //! Puts updates in force, each resource by itself; what needs others first waits ("warms").
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use lateen_xds::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use prost::Message;
 use tokio::time::Instant;
 
+use super::files::Wanted;
 use super::interest::Interest;
 use super::listeners::Listeners;
 use super::routes::Routes;
@@ -49,6 +51,10 @@ pub(crate) struct Applier {
     pub(super) listeners: Listeners,
     pub(super) routes: Routes,
     pub(super) interest: Interest,
+    /// Files that hold resources.
+    files: Wanted,
+    /// The files of clusters' endpoints, with the service's name there, by cluster.
+    endpoint_files: BTreeMap<String, (PathBuf, Arc<str>)>,
     /// Clusters that wait for their endpoints, and until when.
     warming: BTreeMap<String, Warming>,
     /// Secrets that were asked for on this stream.
@@ -80,6 +86,8 @@ impl Applier {
             listeners: Listeners::default(),
             routes: Routes::default(),
             interest: Interest::default(),
+            files: Wanted::new(),
+            endpoint_files: BTreeMap::new(),
             warming: BTreeMap::new(),
             held: Held::default(),
             clusters_ready: !wants_clusters,
@@ -139,9 +147,7 @@ impl Applier {
             });
             match converted {
                 Ok((name, converted)) if name == resource.name => {
-                    let service =
-                        converted.waits_for_endpoints.map(|_| converted.cluster.endpoints.name.clone());
-                    self.interest.cluster(&name, service);
+                    self.wants_endpoints(&name, &converted);
                     let warming = Warming {
                         cluster: converted.cluster,
                         endpoints_until: converted.waits_for_endpoints.map_or(Some(Instant::now()), deadline),
@@ -159,9 +165,59 @@ impl Applier {
         for name in &update.removed {
             self.warming.remove(name);
             self.interest.cluster(name, None);
+            self.endpoint_files.remove(name);
             add(&self.stats.clusters.removed, 1);
         }
         self.context.store.remove_clusters(update.removed.iter().map(String::as_str));
+    }
+
+    /// Notes where a cluster's endpoints come from.
+    pub(crate) fn wants_endpoints(&mut self, name: &str, converted: &convert::ConvertedCluster) {
+        let mut service = converted.waits_for_endpoints.map(|_| converted.cluster.endpoints.name.clone());
+        self.endpoint_files.remove(name);
+        if let Some(path) = &converted.endpoints_file
+            && let Some(service) = service.take()
+        {
+            self.endpoint_files.insert(name.to_owned(), (path.clone(), service));
+        }
+        self.interest.cluster(name, service);
+    }
+
+    /// Notes the route configurations that a listener takes.
+    pub(crate) fn wants_routes(&mut self, name: &str, converted: &convert::ConvertedListener) {
+        let routes = converted.waits_for_routes.iter().map(|(name, _)| name.clone()).collect();
+        self.interest.listener(name, routes);
+    }
+
+    /// Counters of the process.
+    pub(crate) fn stats(&self) -> Arc<ServerStats> {
+        self.stats.clone()
+    }
+
+    /// Resources as they came.
+    pub(crate) fn dump(&self) -> Arc<Dump> {
+        self.dump.clone()
+    }
+
+    /// Whether resources come from files.
+    pub(crate) fn has_files(&self) -> bool {
+        !self.files.is_empty() || !self.endpoint_files.is_empty()
+    }
+
+    /// All resources of a type come from a file.
+    pub(crate) fn read_all_from(&mut self, kind: TypeUrl, path: PathBuf) {
+        self.files.insert((kind, path), None);
+    }
+
+    /// The files that hold resources, with the names that are wanted of each.
+    pub(super) fn files(&self) -> Wanted {
+        let mut files = self.files.clone();
+        for (path, service) in self.endpoint_files.values() {
+            let names =
+                files.entry((TypeUrl::Endpoints, path.clone())).or_insert_with(|| Some(BTreeSet::new()));
+            names.get_or_insert_default().insert(service.to_string());
+        }
+        files
     }
 
     fn endpoints(&mut self, update: &Update, rejected: &mut Vec<Rejection>) {

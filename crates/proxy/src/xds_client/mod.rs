@@ -2,6 +2,7 @@
 
 mod apply;
 mod connect;
+mod files;
 mod interest;
 mod listeners;
 mod routes;
@@ -28,6 +29,8 @@ pub(crate) use apply::Applier;
 pub(crate) use connect::{Dialer, Target};
 pub(crate) use secrets::Sds;
 
+use files::{Changed, Files, count_failure};
+
 use crate::bootstrap::Ads;
 use crate::stats::ServerStats;
 
@@ -42,6 +45,27 @@ const LARGEST_MESSAGE: usize = 256 << 20;
 /// Longest silence between two looks at what warms.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Keeps resources that come from files in force, for ever; for a proxy without a control plane.
+pub(crate) async fn run_files(mut applier: Applier, stats: Arc<ServerStats>) {
+    let mut files = Files::new();
+    loop {
+        files.want(&applier.files());
+        tokio::select! {
+            changed = files.changed() => handle_file(&mut files, &mut applier, &stats, changed),
+            () = tokio::time::sleep(TICK) => applier.tick(),
+        }
+    }
+}
+
+fn handle_file(files: &mut Files, applier: &mut Applier, stats: &ServerStats, changed: Changed) {
+    count_failure(stats, &changed);
+    if let Some((client, update)) = files.update(changed) {
+        handle(client, applier, &update);
+        // Nobody hears the answers.
+        drop(client.take_requests());
+    }
+}
+
 /// Keeps a stream to the control plane open for ever.
 pub(crate) async fn run(ads: Ads, node: Node, dialer: Dialer, mut applier: Applier, stats: Arc<ServerStats>) {
     let mut client = Client::new(node, ads.flavour);
@@ -51,10 +75,10 @@ pub(crate) async fn run(ads: Ads, node: Node, dialer: Dialer, mut applier: Appli
     if ads.wants_listeners {
         client.subscribe_all(TypeUrl::Listener);
     }
-    let mut wait = FIRST_WAIT;
+    let (mut wait, mut files) = (FIRST_WAIT, Files::new());
     loop {
         let began = tokio::time::Instant::now();
-        let ended = stream(&ads, &dialer, &mut client, &mut applier, &stats).await;
+        let ended = stream(&ads, &dialer, &mut client, &mut applier, &mut files, &stats).await;
         stats.connected.store(false, Ordering::Relaxed);
         if began.elapsed() >= GOOD {
             wait = FIRST_WAIT;
@@ -65,11 +89,15 @@ pub(crate) async fn run(ads: Ads, node: Node, dialer: Dialer, mut applier: Appli
                 tracing::warn!(%error, "the control plane cannot be reached; trying again in {wait:?}")
             }
         }
-        // What warms must not wait for the control plane to come back.
+        // What warms, and files, must not wait for the control plane to come back.
         let until = tokio::time::Instant::now() + jitter(wait);
         while tokio::time::Instant::now() < until {
-            tokio::time::sleep(TICK.min(until.duration_since(tokio::time::Instant::now()))).await;
-            applier.tick();
+            files.want(&applier.files());
+            let tick = TICK.min(until.duration_since(tokio::time::Instant::now()));
+            tokio::select! {
+                changed = files.changed() => handle_file(&mut files, &mut applier, &stats, changed),
+                () = tokio::time::sleep(tick) => applier.tick(),
+            }
         }
         wait = (wait * 2).min(LONGEST_WAIT);
     }
@@ -122,6 +150,7 @@ async fn stream(
     dialer: &Dialer,
     client: &mut Client,
     applier: &mut Applier,
+    files: &mut Files,
     stats: &ServerStats,
 ) -> anyhow::Result<()> {
     let channel = dialer.connect(&ads.hosts).await?;
@@ -133,12 +162,14 @@ async fn stream(
     let mut tick = tokio::time::interval(TICK);
     let mut arrivals = applier.arrivals();
     loop {
+        files.want(&applier.files());
         tokio::select! {
             next = incoming.next(client) => match next? {
                 None => return Ok(()),
                 Some(None) => tracing::debug!("a response of a type that was not asked for"),
                 Some(Some(update)) => handle(client, applier, &update),
             },
+            changed = files.changed() => handle_file(files, applier, stats, changed),
             _ = tick.tick() => applier.tick(),
             // Secrets that come over streams of their own.
             _ = arrivals.changed() => applier.tick(),

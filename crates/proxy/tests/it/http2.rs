@@ -56,26 +56,37 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(WAIT, work).await.expect("in time") })
 }
 
-/// An HTTP/2 server that echoes bodies and trailers.
-fn echo_h2() -> SocketAddr {
+type Asked = http::Request<h2::RecvStream>;
+type Answering = h2::server::SendResponse<Bytes>;
+
+/// An HTTP/2 server that treats each stream by a function.
+fn serve_h2<F: Future<Output = ()> + Send + 'static>(
+    serve: impl Fn(Asked, Answering) -> F + Send + Sync + 'static,
+) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, serve) = (listener.local_addr().unwrap(), Arc::new(serve));
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             while let Ok((tcp, _)) = listener.accept().await {
+                let serve = serve.clone();
                 tokio::spawn(async move {
                     let mut connection = h2::server::handshake(tcp).await.unwrap();
                     while let Some(Ok((request, respond))) = connection.accept().await {
-                        tokio::spawn(echo_stream(request, respond));
+                        tokio::spawn(serve(request, respond));
                     }
                 });
             }
         });
     });
     address
+}
+
+/// An HTTP/2 server that echoes bodies and trailers.
+fn echo_h2() -> SocketAddr {
+    serve_h2(echo_stream)
 }
 
 async fn echo_stream(request: http::Request<h2::RecvStream>, mut respond: h2::server::SendResponse<Bytes>) {
@@ -248,4 +259,85 @@ fn a_drained_listener_says_goaway() {
         drop(send);
         ended.await.unwrap().unwrap();
     });
+}
+
+#[test]
+fn informational_responses_reach_a_client_over_http2() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
+    let (_proxy, address) = Proxy::to(upstream(move |_| format!("{hints}{}", ok("late"))));
+    run(async {
+        let mut send = connect(address).await.ready().await.unwrap();
+        let request = http::Request::get("http://test/x").header("expect", "100-continue").body(()).unwrap();
+        let (mut response, _) = send.send_request(request, true).unwrap();
+        let mut informational = Vec::new();
+        while let Some(head) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
+            let head = head.unwrap();
+            informational.push((head.status().as_u16(), head.headers().get("link").cloned()));
+        }
+        assert_eq!(informational, [(100, None), (103, Some("</a.css>".parse().unwrap()))]);
+        assert_eq!(response.await.unwrap().status(), 200);
+    });
+}
+
+#[test]
+fn informational_responses_of_an_http2_upstream_are_passed_on_within_bounds() {
+    let up = serve_h2(|_, mut respond| async move {
+        let hint = || http::Response::builder().status(103).header("x-hint", "1").body(()).unwrap();
+        let _ = respond.send_informational(hint());
+        let _ = respond.send_response(http::Response::new(()), true);
+    });
+    let proxy = Proxy::start();
+    proxy.routes(vec![forward(RouteAction::to(proxy.put(http2_cluster(up))))]);
+    let mut client = Client::new(proxy.listen(proxy.manager()));
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let hint = client.read().unwrap();
+    assert_eq!((hint.status(), hint.header("x-hint")), (103, Some("1")));
+    assert_eq!(client.read().unwrap().status(), 200);
+}
+
+#[test]
+fn an_upstream_that_only_informs_is_given_up() {
+    let (proxy, address) = Proxy::to(upstream(|_| "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100)));
+    let mut client = Client::new(address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let last = loop {
+        let answer = client.read().unwrap();
+        if answer.status() != 103 {
+            break answer;
+        }
+    };
+    assert_eq!(last.status(), 503);
+    assert!(proxy.log.line(0).starts_with("503 UPE"));
+}
+
+#[test]
+fn a_grpc_check_asks_the_service_for_its_health() {
+    let up = serve_h2(|request, mut respond| async move {
+        assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+        let mut recv = request.into_body();
+        let mut asked = Vec::new();
+        while let Some(Ok(data)) = recv.data().await {
+            asked.extend_from_slice(&data);
+        }
+        let serving = asked.ends_with(b"shop");
+        let mut send = respond.send_response(http::Response::new(()), false).unwrap();
+        let body: &[u8] = if serving { &[0, 0, 0, 0, 2, 8, 1] } else { &[0, 0, 0, 0, 2, 8, 2] };
+        send.send_data(Bytes::copy_from_slice(body), false).unwrap();
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        send.send_trailers(trailers).unwrap();
+    });
+    let proxy = Proxy::start();
+    let put = |name: &str, service: &str| {
+        let (authority, metadata) = (None, Vec::new());
+        let probe = Probe::Grpc { service: service.to_owned(), authority, metadata };
+        let cluster = Cluster { name: name.into(), ..http2_cluster(up) };
+        proxy.put(Cluster { health_check: crate::health::check(probe), ..cluster })
+    };
+    let (shop, other) = (put("shop", "shop"), put("other", "other"));
+    crate::health::wait_for("shop serves", || crate::health::usable(&shop) == [true]);
+    let failures =
+        || other.health.get().map_or(0, |stats| stats.failure.load(std::sync::atomic::Ordering::Relaxed));
+    crate::health::wait_for("other does not", || failures() > 0);
+    assert_eq!(crate::health::usable(&other), [false]);
 }

@@ -2,14 +2,17 @@
 
 mod drain;
 mod faults;
+mod files;
 mod forwarding;
 mod harness;
+mod health;
 mod http2;
 mod listeners;
 mod malformed;
 mod policy;
 mod retries;
 mod routing;
+mod sockets;
 mod tcp;
 mod tls;
 mod updates;

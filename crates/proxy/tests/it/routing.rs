@@ -207,3 +207,31 @@ fn cors_preflights_are_answered_and_answers_marked() {
     assert_eq!(origin("http://good").as_deref(), Some("http://good"));
     assert_eq!(origin("http://bad"), None);
 }
+
+#[test]
+fn a_mirror_is_sent_while_the_main_request_still_waits_for_its_answer() {
+    let (sender, copies) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (sender, released) = (std::sync::Mutex::new(sender), std::sync::Mutex::new(released));
+    let shadow = upstream(move |request| {
+        sender.lock().unwrap().send(request.body.clone()).unwrap();
+        ok("")
+    });
+    let main = upstream(move |_| {
+        released.lock().unwrap().recv_timeout(WAIT).unwrap();
+        ok("main")
+    });
+    let proxy = Proxy::start();
+    let mirror = MirrorPolicy {
+        cluster: proxy.cluster("shadow", &[shadow]),
+        fraction: Fraction::ALL,
+        keep_host: true,
+    };
+    let action = RouteAction { mirrors: vec![mirror], ..RouteAction::to(proxy.cluster("up", &[main])) };
+    proxy.routes(vec![forward(action)]);
+    let mut client = Client::new(proxy.listen(proxy.manager()));
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
+    assert_eq!(copies.recv_timeout(WAIT).unwrap(), "body");
+    release.send(()).unwrap();
+    assert_eq!(client.read().unwrap().body, "main");
+}

@@ -87,7 +87,7 @@ fn a_removed_route_answers_404_and_a_new_virtual_host_is_found() {
 fn a_cluster_that_is_found_by_dns_gets_its_endpoints() {
     let proxy = Proxy::start();
     let up = says("by name");
-    let target = DnsTarget { host: "localhost".into(), port: up.port(), weight: 1, priority: 0 };
+    let target = DnsTarget { host: "localhost".into(), port: up.port(), template: Endpoint::new(up) };
     let refresh = std::time::Duration::from_secs(5);
     let dns = DnsDiscovery { targets: vec![target], refresh, family: DnsFamily::V4Only };
     let endpoints = Arc::new(EndpointSlot::empty("dns"));

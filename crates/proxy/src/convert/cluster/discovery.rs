@@ -5,12 +5,11 @@ use std::time::Duration;
 use lateen_xds::pb::envoy::extensions::clusters::dns::v3::DnsCluster;
 use prost::Name as _;
 
-use super::super::pb::{cds, core, eds, protobuf};
+use super::super::config_source::{self, Source};
+use super::super::pb::{cds, eds, protobuf};
 use super::super::{At, Converted, any, endpoint, take, values};
 use crate::config::{Discovery, DnsDiscovery, DnsFamily, DnsTarget, EndpointSet};
 
-/// Envoy's default of `initial_fetch_timeout`.
-const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Envoy's default of `dns_refresh_rate`.
 const DNS_REFRESH: Duration = Duration::from_secs(5);
 
@@ -169,24 +168,11 @@ fn family(value: i32, at: &At<'_>) -> Converted<DnsFamily> {
 fn targets(assignment: &Option<eds::ClusterLoadAssignment>, at: &At<'_>) -> Converted<Vec<DnsTarget>> {
     let assignment = assignment.as_ref().ok_or_else(|| at.missing())?;
     let mut targets = Vec::new();
-    for (index, locality) in assignment.endpoints.iter().enumerate() {
-        let field = at.field("endpoints");
-        let at = field.index(index);
-        for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
-            let field = at.field("lb_endpoints");
-            let at = field.index(index);
-            let Some(eds::lb_endpoint::HostIdentifier::Endpoint(inner)) = &endpoint.host_identifier else {
-                return Err(at.field("endpoint").missing());
-            };
-            let (host, port) = values::host_port(&inner.address, &at.field("endpoint").field("address"))?;
-            targets.push(DnsTarget {
-                host: host.into(),
-                port,
-                weight: values::u32_or(&endpoint.load_balancing_weight, 1),
-                priority: locality.priority,
-            });
-        }
-    }
+    endpoint::read_each(assignment, at, |address, template, at| {
+        let (host, port) = values::host_port(address, at)?;
+        targets.push(DnsTarget { host: host.into(), port, template });
+        Ok(())
+    })?;
     Ok(targets)
 }
 
@@ -198,16 +184,12 @@ pub(super) fn eds_service<'a>(name: &'a str, eds: &'a Option<cds::cluster::EdsCl
     }
 }
 
-/// How long endpoints are waited for at first; zero: for ever.
-pub(super) fn initial_fetch_timeout(eds: &Option<cds::cluster::EdsClusterConfig>) -> Duration {
-    let source: Option<&core::ConfigSource> = eds.as_ref().and_then(|eds| eds.eds_config.as_ref());
-    fetch_timeout(source)
-}
-
-/// `initial_fetch_timeout` of a configuration source.
-pub(in crate::convert) fn fetch_timeout(source: Option<&core::ConfigSource>) -> Duration {
-    source
-        .and_then(|source| source.initial_fetch_timeout.as_ref())
-        .and_then(|timeout| values::duration(timeout, &At::root("initial_fetch_timeout")).ok())
-        .unwrap_or(INITIAL_FETCH_TIMEOUT)
+/// Where a cluster's endpoints come from, and how long they are waited for at first (zero: for ever).
+pub(super) fn eds_source(
+    eds: &Option<cds::cluster::EdsClusterConfig>,
+    at: &At<'_>,
+) -> Converted<(Source, Duration)> {
+    let at = at.field("eds_cluster_config");
+    let config = eds.as_ref().and_then(|eds| eds.eds_config.as_ref());
+    config_source::read(config, &at.field("eds_config"))
 }

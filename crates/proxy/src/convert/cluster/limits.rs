@@ -1,102 +1,10 @@
-//! Load balancing, circuit breakers, outlier detection.
+//! Circuit breakers, outlier detection.
 
 use std::time::Duration;
 
-use lateen_xds::pb::envoy::extensions::load_balancing_policies::cluster_provided::v3::ClusterProvided;
-use lateen_xds::pb::envoy::extensions::load_balancing_policies::least_request::v3::LeastRequest;
-use lateen_xds::pb::envoy::extensions::load_balancing_policies::random::v3::Random;
-use lateen_xds::pb::envoy::extensions::load_balancing_policies::round_robin::v3::RoundRobin;
-use prost::Name as _;
-
 use super::super::pb::{cds, core};
-use super::super::{At, Converted, any, take, values};
-use crate::config::{CircuitBreakers as Limits, Cluster, LbPolicy, OutlierDetection as Outlier};
-
-/// How a cluster balances.
-pub(super) fn lb_policy(
-    policy: i32,
-    config: &Option<cds::cluster::LbConfig>,
-    extension: &Option<cds::LoadBalancingPolicy>,
-    at: &At<'_>,
-) -> Converted<LbPolicy> {
-    use cds::cluster::{LbConfig, LbPolicy as Policy, LeastRequestLbConfig, RingHashLbConfig};
-    if let Some(extension) = extension {
-        return extended(extension, &at.field("load_balancing_policy"));
-    }
-    let field = at.field("lb_policy");
-    match Policy::try_from(policy).map_err(|_| field.unsupported(policy))? {
-        Policy::RoundRobin => Ok(LbPolicy::RoundRobin),
-        Policy::Random => Ok(LbPolicy::Random),
-        Policy::ClusterProvided => Ok(LbPolicy::ClusterProvided),
-        Policy::LeastRequest => {
-            let mut choices = 2;
-            if let Some(LbConfig::LeastRequestLbConfig(config)) = config {
-                take!(config, at, LeastRequestLbConfig { choice_count } ignore { active_request_bias, slow_start_config });
-                choices = values::u32_or(choice_count, 2);
-            }
-            Ok(LbPolicy::LeastRequest { choices: choices.max(2) })
-        }
-        Policy::RingHash => {
-            let (mut min_size, mut max_size) = (1024, 8 << 20);
-            if let Some(LbConfig::RingHashLbConfig(config)) = config {
-                take!(config, at, RingHashLbConfig { minimum_ring_size, maximum_ring_size } ignore { hash_function });
-                min_size = minimum_ring_size.map_or(min_size, |value| value.value);
-                max_size = maximum_ring_size.map_or(max_size, |value| value.value);
-            }
-            if min_size > max_size || max_size > 8 << 20 {
-                return Err(at
-                    .field("ring_hash_lb_config")
-                    .error("the ring may have at most 8388608 points"));
-            }
-            Ok(LbPolicy::RingHash { min_size, max_size })
-        }
-        Policy::Maglev => {
-            let mut table_size = 65_537;
-            if let Some(LbConfig::MaglevLbConfig(config)) = config {
-                table_size = config.table_size.map_or(table_size, |value| value.value);
-            }
-            if table_size > 5_000_011 {
-                return Err(at
-                    .field("maglev_lb_config")
-                    .field("table_size")
-                    .error("must be at most 5000011"));
-            }
-            Ok(LbPolicy::Maglev { table_size })
-        }
-        Policy::LoadBalancingPolicyConfig => Err(at.field("load_balancing_policy").missing()),
-    }
-}
-
-/// The first policy of the list that is known, as Envoy chooses.
-fn extended(extension: &cds::LoadBalancingPolicy, at: &At<'_>) -> Converted<LbPolicy> {
-    for policy in &extension.policies {
-        let Some(config) =
-            policy.typed_extension_config.as_ref().and_then(|config| config.typed_config.as_ref())
-        else {
-            continue;
-        };
-        let name = any::name(config);
-        if name == RoundRobin::full_name() {
-            let config: RoundRobin = any::decode(config, at)?;
-            take!(&config, at, RoundRobin {} ignore { slow_start_config, locality_lb_config });
-            return Ok(LbPolicy::RoundRobin);
-        }
-        if name == Random::full_name() {
-            return Ok(LbPolicy::Random);
-        }
-        if name == ClusterProvided::full_name() {
-            return Ok(LbPolicy::ClusterProvided);
-        }
-        if name == LeastRequest::full_name() {
-            let config: LeastRequest = any::decode(config, at)?;
-            take!(&config, at, LeastRequest { choice_count } ignore {
-                active_request_bias, slow_start_config, locality_lb_config, enable_full_scan, selection_method,
-            });
-            return Ok(LbPolicy::LeastRequest { choices: values::u32_or(choice_count, 2).max(2) });
-        }
-    }
-    Err(at.unsupported("none of the policies"))
-}
+use super::super::{At, Converted, take, values};
+use crate::config::{CircuitBreakers as Limits, Cluster, OutlierDetection as Outlier};
 
 /// Circuit breakers of both priorities.
 pub(super) fn circuit_breakers(
@@ -208,19 +116,4 @@ pub(super) fn outlier_detection(
         )?,
         max_ejection_percent: values::u32_or(max_ejection_percent, defaults.max_ejection_percent),
     }))
-}
-
-/// The share of healthy endpoints below which all are used.
-pub(super) fn panic_threshold(config: &Option<cds::cluster::CommonLbConfig>, at: &At<'_>) -> Converted<u32> {
-    use cds::cluster::CommonLbConfig;
-    let Some(config) = config else { return Ok(50) };
-    take!(config, at, CommonLbConfig { healthy_panic_threshold } ignore {
-        update_merge_window, close_connections_on_host_set_change, ignore_new_hosts_until_first_hc,
-        locality_config_specifier,
-    } refuse { consistent_hashing_lb_config, override_host_status });
-    let percent = healthy_panic_threshold.map_or(50.0, |percent| percent.value);
-    if !(0.0..=100.0).contains(&percent) {
-        return Err(at.field("healthy_panic_threshold").error(format!("{percent} is not a percentage")));
-    }
-    Ok(percent.round() as u32)
 }

@@ -1,15 +1,18 @@
 //! `envoy.config.cluster.v3.Cluster`.
 
+mod balancing;
 mod discovery;
+mod health;
 mod limits;
 mod protocol;
 
-pub(super) use discovery::fetch_timeout;
 pub(super) use protocol::http2_options;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config_source::Source;
 use super::pb::cds::Cluster as XdsCluster;
 use super::pb::protobuf::value::Kind;
 use super::pb::{cds, core};
@@ -27,6 +30,8 @@ pub struct ConvertedCluster {
     pub waits_for_endpoints: Option<Duration>,
     /// Secrets that SDS must give, and how long they are waited for.
     pub waits_for_secrets: WaitsForSecrets,
+    /// The file that endpoints come from; none: they come from the control plane.
+    pub endpoints_file: Option<PathBuf>,
 }
 
 /// Converts a cluster.
@@ -40,7 +45,7 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
         load_assignment, max_requests_per_connection, circuit_breakers, upstream_http_protocol_options,
         common_http_protocol_options, http2_protocol_options, typed_extension_protocol_options, dns_refresh_rate,
         dns_lookup_family, outlier_detection, upstream_bind_config, common_lb_config, metadata, protocol_selection,
-        upstream_connection_options, filters, load_balancing_policy, cluster_discovery_type, lb_config,
+        upstream_connection_options, health_checks, filters, load_balancing_policy, cluster_discovery_type, lb_config,
     } ignore_as Cluster {
         per_connection_buffer_limit_bytes, per_connection_buffer_high_watermark_timeout, stats_matcher,
         track_timeout_budgets, track_cluster_stats, lrs_server, lrs_report_endpoint_metrics, dns_jitter,
@@ -48,7 +53,7 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
         preconnect_policy, close_connections_on_host_health_failure, ignore_health_on_host_removal,
         http_protocol_options,
     } refuse {
-        transport_socket_matcher, health_checks, lb_subset_config, upstream_config,
+        transport_socket_matcher, lb_subset_config, upstream_config,
         connection_pool_per_downstream_connection, queuing_policies, use_tcp_for_dns_lookups, dns_resolvers,
         dns_resolution_config,
     });
@@ -73,10 +78,16 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
     if let Some(limit) = values::optional_duration(connect_timeout, &at.field("connect_timeout"))? {
         cluster.connect_timeout = limit;
     }
-    cluster.lb = limits::lb_policy(*lb_policy, lb_config, load_balancing_policy, at)?;
+    let balancing = balancing::Balancing {
+        policy: *lb_policy,
+        config: lb_config,
+        extension: load_balancing_policy,
+        common: common_lb_config,
+    };
+    balancing::apply(balancing, &mut cluster, at)?;
     limits::circuit_breakers(circuit_breakers, &mut cluster, &at.field("circuit_breakers"))?;
+    cluster.health_check = health::read(health_checks, &at.field("health_checks"))?.map(Box::new);
     cluster.outlier = limits::outlier_detection(outlier_detection, &at.field("outlier_detection"))?;
-    cluster.panic_threshold = limits::panic_threshold(common_lb_config, &at.field("common_lb_config"))?;
     let mut transport = TransportOptions::default();
     protocol::apply(
         protocol::Legacy {
@@ -100,8 +111,15 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
     let alpn = values::metadata(metadata, "istio").and_then(|istio| values::text(istio, "alpn_override"));
     cluster.alpn_override = alpn != Some("false");
     cluster.exchange = network_filters(filters, &at.field("filters"))?;
-    let waits_for_endpoints = eds.then(|| discovery::initial_fetch_timeout(eds_cluster_config));
-    Ok(ConvertedCluster { cluster, waits_for_endpoints, waits_for_secrets })
+    let (waits_for_endpoints, endpoints_file) =
+        match eds.then(|| discovery::eds_source(eds_cluster_config, at)) {
+            Some(source) => match source? {
+                (Source::Ads, wait) => (Some(wait), None),
+                (Source::File(path), wait) => (Some(wait), Some(path)),
+            },
+            None => (None, None),
+        };
+    Ok(ConvertedCluster { cluster, waits_for_endpoints, waits_for_secrets, endpoints_file })
 }
 
 /// What the protocol options say about TLS.
@@ -111,6 +129,8 @@ pub(super) struct TransportOptions {
     pub(super) auto_sni: Option<Box<str>>,
     /// Verify the certificate against the authority's name.
     pub(super) auto_san_validation: bool,
+    /// ALPN where the TLS context names none, by the protocol that is spoken.
+    pub(super) alpn: &'static [&'static str],
 }
 
 fn read_transport(

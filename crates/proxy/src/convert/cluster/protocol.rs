@@ -54,6 +54,14 @@ pub(super) fn apply(
         let at = field.field(name);
         extension(&any::expect(options, &at)?, cluster, transport, &at)?;
     }
+    transport.alpn = match cluster.protocol {
+        // A server that is not asked speaks HTTP/1.1; a TCP proxy may use the cluster as well.
+        UpstreamProtocol::Http1 => &[],
+        UpstreamProtocol::Http2 => &["h2"],
+        UpstreamProtocol::Auto => &["h2", "http/1.1"],
+        // It is known with the request alone.
+        UpstreamProtocol::Downstream => &[],
+    };
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::pb::{core, tls};
-use super::super::{At, Converted, cluster, take};
+use super::super::{At, Converted, config_source, take};
 use super::{Reader, secret, validation};
 use crate::tls::{CommonContext, Identities, Parameters, SecretSlot, Source, Trust};
 use tls::{CommonTlsContext, SdsSecretConfig};
@@ -79,10 +79,10 @@ fn slot(config: &SdsSecretConfig, reader: &mut Reader<'_>, at: &At<'_>) -> Conve
         return secrets.find(&Source::Static, name).ok_or_else(missing);
     };
     let slot = secrets.slot(source(config, &at.field("sds_config"))?, name);
-    let mut wait = cluster::fetch_timeout(Some(config));
+    let mut wait = config_source::fetch_timeout(Some(config));
     if slot.source == Source::Ads && wait.is_zero() {
         // A gateway's certificate may never come; the other hosts of its listener must not wait for it for ever.
-        wait = cluster::fetch_timeout(None);
+        wait = config_source::fetch_timeout(None);
     }
     reader.waits.push((slot.clone(), wait));
     Ok(slot)

@@ -61,6 +61,9 @@ pub(super) fn client(
     if common.identities.fixed.len() + common.identities.secrets.len() > 1 {
         return Err(at.field("tls_certificates").error("a client shows at most one certificate"));
     }
+    if common.alpn.is_empty() {
+        common.alpn = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    }
     let mut client = TlsClient::new(common);
     client.server_name = Some(sni.as_str()).filter(|sni| !sni.is_empty()).map(Into::into);
     client.auto_sni.clone_from(&options.auto_sni);

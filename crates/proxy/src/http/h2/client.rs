@@ -7,6 +7,7 @@ use crate::error::Failure;
 use crate::http::RequestHead;
 use crate::http::h1::Frame;
 use crate::request_info::TlsInfo;
+use crate::upstream::pool::HostPool;
 use crate::upstream::{ConnectionPermit, LocalCluster, Opened, UpstreamHead, Wanted};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -103,31 +104,48 @@ impl LocalCluster {
     ) -> Result<H2Stream, Failure> {
         let pool = self.pool(endpoint.address, wanted.name);
         loop {
-            let found = pool.h2.borrow().iter().find(|conn| conn.has_room()).cloned();
-            if let Some(conn) = found {
-                if let Ok(stream) = H2Stream::begin(conn.clone()).await {
-                    return Ok(stream);
-                }
-                conn.shared.closed.set(true);
-                continue;
+            if let Some(stream) = self.shared_stream(&pool).await {
+                return Ok(stream);
             }
             // One opens a connection, the others wait for it.
             if let Some(opening) = pool.opening.begin() {
                 let permit = self.connection_permit(endpoint, high).ok_or(Failure::Overflow)?;
                 let opened = self.open(endpoint, wanted).await?;
-                self.stats().upstream_cx_http2_total.inc();
-                let conn = handshake(opened, &self.config.http2, permit).await?;
-                if let Some(limit) = self.config.max_requests_per_connection {
-                    tracing::trace!(limit, "connection serves a bounded number of requests");
-                }
-                let mut connections = pool.h2.borrow_mut();
-                connections.retain(|conn| !conn.is_closed());
-                connections.push(conn);
+                self.share(&pool, opened, permit).await?;
                 drop(opening);
             } else {
                 pool.opening.wait().await;
             }
         }
+    }
+
+    /// A place on a connection that is there.
+    pub(crate) async fn shared_stream(&self, pool: &HostPool) -> Option<H2Stream> {
+        loop {
+            let conn = pool.h2.borrow().iter().find(|conn| conn.has_room()).cloned()?;
+            if let Ok(stream) = H2Stream::begin(conn.clone()).await {
+                return Some(stream);
+            }
+            conn.shared.closed.set(true);
+        }
+    }
+
+    /// Begins HTTP/2 on a connection that further requests share.
+    ///
+    /// # Errors
+    /// The peer does not speak it.
+    pub(crate) async fn share(
+        &self,
+        pool: &HostPool,
+        opened: Opened,
+        permit: ConnectionPermit,
+    ) -> Result<(), Failure> {
+        self.stats().upstream_cx_http2_total.inc();
+        let conn = handshake(opened, &self.config.http2, permit).await?;
+        let mut connections = pool.h2.borrow_mut();
+        connections.retain(|conn| !conn.is_closed());
+        connections.push(conn);
+        Ok(())
     }
 
     /// Gives up a shared connection that has served or lived long enough.
@@ -216,6 +234,11 @@ impl H2Stream {
     /// The response's head.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<UpstreamHead, Failure>> {
         let Some(response) = &mut self.response else { return Poll::Pending };
+        if let Poll::Ready(Some(informational)) = response.poll_informational(cx) {
+            let (parts, ()) = informational.map_err(|error| failure(&error))?.into_parts();
+            let head = convert::response_head(&parts);
+            return Poll::Ready(Ok(UpstreamHead { head, end: false, upgrade: None }));
+        }
         let response = ready!(Pin::new(response).poll(cx)).map_err(|error| failure(&error))?;
         self.response = None;
         let (parts, body) = response.into_parts();

@@ -4,3 +4,5 @@ pub mod client;
 mod convert;
 mod halves;
 pub mod server;
+
+pub(crate) use convert::request_from;

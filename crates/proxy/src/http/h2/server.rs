@@ -194,6 +194,8 @@ impl Downstream for H2Down {
 
     fn push_head(&mut self, head: &ResponseHead, end: bool, _upgrade: Option<&[u8]>) {
         if head.status < 200 {
+            // A client that is gone is noticed by what follows.
+            let _ = self.respond.send_informational(convert::response_from(head));
             return;
         }
         match self.respond.send_response(convert::response_from(head), end) {

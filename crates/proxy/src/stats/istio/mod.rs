@@ -5,7 +5,6 @@
 
 mod changes;
 mod exchange;
-mod histogram;
 mod labels;
 mod node;
 mod registry;
@@ -73,9 +72,9 @@ impl IstioMetrics {
         self.node.announcement.clone()
     }
 
-    /// Writes all series in Prometheus' text format.
-    pub fn write_prometheus(&self, out: &mut String) {
-        self.registry.write(out);
+    /// Writes the series of metrics whose name is wanted, in Prometheus' text format.
+    pub fn write_prometheus(&self, wanted: impl Fn(&str) -> bool, out: &mut String) {
+        self.registry.write(&wanted, out);
     }
 }
 

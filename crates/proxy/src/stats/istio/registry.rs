@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::changes::Changes;
-use super::histogram::{Histogram, Total};
 use super::labels::Reporter;
+use crate::stats::histogram::{Histogram, Total};
 use crate::upstream::stats::Count;
 
 /// Series of each kind; what comes beyond is counted in one series without labels.
@@ -84,20 +84,32 @@ impl Registry {
         }
     }
 
-    /// Writes all series.
-    pub(super) fn write(&self, out: &mut String) {
+    /// Writes the series of metrics whose name is wanted.
+    pub(super) fn write(&self, wanted: &dyn Fn(&str) -> bool, out: &mut String) {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let http = self.http.lock().unwrap_or_else(PoisonError::into_inner);
-        counter(&http, &changes, "istio_requests_total", |series| &series.requests, out);
-        histogram(&http, &changes, "istio_request_duration_milliseconds", |series| &series.duration, out);
-        histogram(&http, &changes, "istio_request_bytes", |series| &series.request_bytes, out);
-        histogram(&http, &changes, "istio_response_bytes", |series| &series.response_bytes, out);
+        if wanted("istio_requests_total") {
+            counter(&http, &changes, "istio_requests_total", |series| &series.requests, out);
+        }
+        let histograms: [(&str, fn(&HttpSeries) -> &Histogram); 3] = [
+            ("istio_request_duration_milliseconds", |series| &series.duration),
+            ("istio_request_bytes", |series| &series.request_bytes),
+            ("istio_response_bytes", |series| &series.response_bytes),
+        ];
+        for (name, of) in histograms.into_iter().filter(|(name, _)| wanted(name)) {
+            histogram(&http, &changes, name, of, out);
+        }
         drop(http);
         let tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
-        counter(&tcp, &changes, "istio_tcp_connections_opened_total", |series| &series.opened, out);
-        counter(&tcp, &changes, "istio_tcp_connections_closed_total", |series| &series.closed, out);
-        counter(&tcp, &changes, "istio_tcp_sent_bytes_total", |series| &series.sent, out);
-        counter(&tcp, &changes, "istio_tcp_received_bytes_total", |series| &series.received, out);
+        let counters: [(&str, fn(&TcpSeries) -> &Count); 4] = [
+            ("istio_tcp_connections_opened_total", |series| &series.opened),
+            ("istio_tcp_connections_closed_total", |series| &series.closed),
+            ("istio_tcp_sent_bytes_total", |series| &series.sent),
+            ("istio_tcp_received_bytes_total", |series| &series.received),
+        ];
+        for (name, of) in counters.into_iter().filter(|(name, _)| wanted(name)) {
+            counter(&tcp, &changes, name, of, out);
+        }
     }
 }
 

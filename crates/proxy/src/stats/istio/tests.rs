@@ -45,7 +45,7 @@ fn the_source_counts_requests_with_istios_labels() {
     log.log(&context);
     log.log(&context);
     let mut out = String::new();
-    metrics.write_prometheus(&mut out);
+    metrics.write_prometheus(|_| true, &mut out);
     let line = out.lines().find(|line| line.starts_with("istio_requests_total{")).unwrap();
     for label in [
         "reporter=\"source\"",
@@ -101,7 +101,7 @@ fn tcp_connections_count_bytes_when_they_end() {
     log.opened(&context);
     log.log(&context);
     let mut out = String::new();
-    metrics.write_prometheus(&mut out);
+    metrics.write_prometheus(|_| true, &mut out);
     let value = |name: &str| out.lines().find(|l| l.starts_with(name)).and_then(|l| l.rsplit(' ').next());
     assert_eq!(value("istio_tcp_connections_opened_total{"), Some("1"));
     assert_eq!(value("istio_tcp_received_bytes_total{"), Some("10"));
