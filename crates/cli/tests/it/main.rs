@@ -6,3 +6,4 @@ mod command_line;
 mod harness;
 mod static_bootstrap;
 mod voting;
+mod wire;

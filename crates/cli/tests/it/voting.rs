@@ -59,6 +59,8 @@ fn walk_through(user: User, arguments: &[&str]) {
     version_1_0_counts_votes(&mesh);
     both_analytics_take_turns(&mesh);
     traffic_is_locked_to_analytics_1_1(&mesh);
+    mutual_tls_is_agreed(&mesh);
+    the_policy_of_old_means_the_same(&mesh);
     only_those_named_reach_redis(&mesh);
     version_2_0_is_for_those_with_the_flag(&mesh);
     votes_survive_their_database(&mesh);
@@ -167,6 +169,7 @@ fn traffic_is_locked_to_analytics_1_1(mesh: &Mesh) {
     assert!(said.contains("Updated config virtual-service/voting/voting-app to revision "), "{said}");
     let said = istioctl(mesh, "create", "step-2b-routing.yaml");
     for config in [
+        "peer-authentication/voting/default",
         "destination-rule/voting/voting-app",
         "destination-rule/voting/voting-analytics",
         "virtual-service/voting/voting-analytics",
@@ -185,6 +188,63 @@ fn traffic_is_locked_to_analytics_1_1(mesh: &Mesh) {
     for _ in 0..50 {
         assert_eq!(results(mesh, &[]).unwrap(), is(SHARES));
     }
+}
+
+/// The tutorial's table, line by line.
+fn mutual_tls_is_agreed(mesh: &Mesh) {
+    for (service, port) in [("voting-app", 8080), ("voting-analytics", 8080), ("voting-storage", 6379)] {
+        let host = format!("{service}.voting.svc.cluster.local");
+        let output = mesh.lateen(&["authn", "tls-check", &host]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+        let head = "HOST:PORT STATUS SERVER CLIENT AUTHN POLICY DESTINATION RULE";
+        assert_eq!(lines[0].join(" "), head, "{said}");
+        let (target, rule) = (format!("{host}:{port}"), format!("{service}/voting"));
+        assert_eq!(lines[1], [&target, "OK", "mTLS", "mTLS", "default/voting", &rule], "{said}");
+        assert_eq!(lines.len(), 2, "{said}");
+    }
+}
+
+/// `Policy` in the form that the tutorials of 2018 use, in the place of the PeerAuthentication.
+fn the_policy_of_old_means_the_same(mesh: &Mesh) {
+    let file = mesh.state.join("policy.yaml");
+    let policy = "apiVersion: authentication.istio.io/v1alpha1\nkind: Policy\nmetadata: {name: default}\n\
+                  spec: {peers: [{mtls: {mode: STRICT}}]}\n";
+    std::fs::write(&file, policy).unwrap();
+    let output = mesh.lateen(&["create", "-f", file.to_str().unwrap(), "--namespace", "voting"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("Created config policy/voting/default at revision "), "{said}");
+    kubectl(mesh, &["delete", "peerauthentication", "default"]);
+    mutual_tls_is_agreed(mesh);
+    outsiders_are_refused(mesh);
+    shows(mesh, &[], SHARES);
+}
+
+/// A pod without a sidecar gets nothing in plain text, neither from the service nor from the pod itself.
+fn outsiders_are_refused(mesh: &Mesh) {
+    kubectl(
+        mesh,
+        &[
+            "run",
+            "outsider",
+            "--image=curlimages/curl",
+            "--labels=sidecar.istio.io/inject=false",
+            "--restart=Never",
+            "--command",
+            "--",
+            "sleep",
+            "infinity",
+        ],
+    );
+    kubectl(mesh, &["wait", "--for=condition=Ready", "pod/outsider", "--timeout=30s"]);
+    let ip =
+        kubectl(mesh, &["get", "pods", "-l", "app=voting-app", "-o", "jsonpath={.items[0].status.podIP}"]);
+    for url in ["http://voting-app:8080/".to_owned(), format!("http://{ip}:8080/")] {
+        let output =
+            mesh.try_kubectl(&["-n", "voting", "exec", "outsider", "--", "curl", "-s", "-m", "5", &url]);
+        assert!(!output.status.success(), "{url} answers in plain text: {output:?}");
+    }
+    kubectl(mesh, &["delete", "pod", "outsider", "--grace-period=0", "--force"]);
 }
 
 /// What Redis answers to a pod; an error when there is no connection.
