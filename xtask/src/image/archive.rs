@@ -54,7 +54,7 @@ fn describe(work: &Path, blobs: &Path, image: &Image, contents: &str, layer: &Bl
         "architecture": architecture(),
         "os": "linux",
         "config": {
-            "User": "1337:1337",
+            "User": user(image),
             "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
             "Entrypoint": entry_point,
         },
@@ -74,6 +74,11 @@ fn describe(work: &Path, blobs: &Path, image: &Image, contents: &str, layer: &Bl
         "org.opencontainers.image.ref.name": image.tag.rsplit_once(':').map_or("latest", |(_, version)| version),
     });
     Ok(entry)
+}
+
+/// Roles of the mesh run as the user whose traffic is not captured; applications must not.
+fn user(image: &Image) -> &'static str {
+    if image.arguments.is_empty() { "1337:1337" } else { "1000:1000" }
 }
 
 /// As image configurations name it.
