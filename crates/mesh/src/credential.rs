@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use crate::Meta;
 
+/// PEM texts of a certificate chain and of its private key.
+pub type KeyPair = (Arc<[u8]>, Arc<[u8]>);
+
 /// What a Secret holds for TLS: PEM texts, checked by who read it. Never logged: its `Debug` form shows no key.
 #[derive(Clone, PartialEq)]
 pub struct Credential {
     /// Name, namespace and age of the Secret.
     pub meta: Meta,
     /// Certificate chain and private key.
-    pub pair: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    pub pair: Option<KeyPair>,
     /// The authorities that the other side's certificates are verified by.
     pub authorities: Option<Arc<[u8]>>,
     /// Revoked certificates.

@@ -149,8 +149,8 @@ fn requirement(kind: RequiresType) -> JwtRequirement {
     JwtRequirement { requires_type: Some(kind) }
 }
 
-fn named(name: &String) -> JwtRequirement {
-    requirement(RequiresType::ProviderName(name.clone()))
+fn named(name: impl AsRef<str>) -> JwtRequirement {
+    requirement(RequiresType::ProviderName(name.as_ref().to_owned()))
 }
 
 /// One of several; Envoy takes no list of one.
@@ -231,7 +231,7 @@ mod tests {
         let two = optional(&["origins-0".into(), "origins-1".into()]).unwrap();
         let Some(RequiresType::RequiresAny(list)) = two.requires_type else { panic!("{two:?}") };
         assert_eq!(list.requirements.len(), 3);
-        assert_eq!(list.requirements[0], named(&"origins-0".to_owned()));
+        assert_eq!(list.requirements[0], named("origins-0"));
         assert!(matches!(list.requirements[2].requires_type, Some(RequiresType::RequiresAll(_))));
     }
 }

@@ -154,12 +154,14 @@ trait Logic: Sized {
     fn not(inner: Self) -> Self;
 }
 
+/// How a value is asked for; `None` where the attribute is not known.
+type Ask<'a, T> = Box<dyn Fn(&str) -> Option<T> + 'a>;
+
 /// What is asked of one attribute: one of the values, and none of the others.
 struct Asked<'a, T> {
     values: &'a [String],
     not_values: &'a [String],
-    /// How a value is asked for; `None` where the attribute is not known.
-    ask: Box<dyn Fn(&str) -> Option<T> + 'a>,
+    ask: Ask<'a, T>,
 }
 
 impl<'a, T> Asked<'a, T> {

@@ -33,6 +33,9 @@ fn rule(rule: Rule) -> Permission {
     Permission { rule: Some(rule) }
 }
 
+/// Values, the values that it must not have, how one is asked for, and whether only HTTP tells.
+type Field<'a> = (&'a [String], &'a [String], fn(&str) -> Option<Permission>, bool);
+
 /// An operation, where there is one, with the conditions that are about the destination.
 pub(super) fn of(
     operation: Option<&Operation>,
@@ -42,7 +45,7 @@ pub(super) fn of(
     let mut asked: Vec<Asked<'_, Permission>> = Vec::new();
     let http = !translation.tcp;
     if let Some(o) = operation {
-        let lists: [(&[String], &[String], fn(&str) -> Option<Permission>, bool); 4] = [
+        let lists: [Field<'_>; 4] = [
             (&o.hosts, &o.not_hosts, host, true),
             (&o.methods, &o.not_methods, method, true),
             (&o.paths, &o.not_paths, path, true),

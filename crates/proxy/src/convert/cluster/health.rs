@@ -189,7 +189,7 @@ fn payload(payload: &inner::Payload, at: &At<'_>) -> Converted<Bytes> {
             let wrong = || at.field("text").error(format!("{text:?} is not hexadecimal"));
             let digits: Vec<u32> =
                 text.chars().map(|c| c.to_digit(16)).collect::<Option<_>>().ok_or_else(wrong)?;
-            if digits.len() % 2 != 0 || digits.is_empty() {
+            if !digits.len().is_multiple_of(2) || digits.is_empty() {
                 return Err(wrong());
             }
             Ok(digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())

@@ -91,7 +91,7 @@ impl Registry {
         if wanted("istio_requests_total") {
             counter(&http, &changes, "istio_requests_total", |series| &series.requests, out);
         }
-        let histograms: [(&str, fn(&HttpSeries) -> &Histogram); 3] = [
+        let histograms: [Named<HttpSeries, Histogram>; 3] = [
             ("istio_request_duration_milliseconds", |series| &series.duration),
             ("istio_request_bytes", |series| &series.request_bytes),
             ("istio_response_bytes", |series| &series.response_bytes),
@@ -101,7 +101,7 @@ impl Registry {
         }
         drop(http);
         let tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
-        let counters: [(&str, fn(&TcpSeries) -> &Count); 4] = [
+        let counters: [Named<TcpSeries, Count>; 4] = [
             ("istio_tcp_connections_opened_total", |series| &series.opened),
             ("istio_tcp_connections_closed_total", |series| &series.closed),
             ("istio_tcp_sent_bytes_total", |series| &series.sent),
@@ -112,6 +112,9 @@ impl Registry {
         }
     }
 }
+
+/// A metric's name, and where a series keeps it.
+type Named<S, M> = (&'static str, fn(&S) -> &M);
 
 fn register<S: Default>(table: &Table<S>, labels: &str) -> Arc<S> {
     let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,7 +27,7 @@ pub(super) struct Load {
 pub(super) fn loads(priorities: &[Counts], overprovisioning: u32, panic_threshold: u32) -> Vec<Load> {
     let mut loads = vec![Load::default(); priorities.len()];
     let share = |part: u64, total: u64| {
-        if total == 0 { 0 } else { (u64::from(overprovisioning) * part / total).min(100) as u32 }
+        (u64::from(overprovisioning) * part).checked_div(total).unwrap_or(0).min(100) as u32
     };
     let healthy: Vec<u32> = priorities.iter().map(|p| share(p.healthy, p.total)).collect();
     let degraded: Vec<u32> = priorities.iter().map(|p| share(p.degraded, p.total)).collect();
