@@ -73,9 +73,11 @@ pub(crate) fn from_agent(name: impl Into<String>) -> SdsSecretConfig {
     SdsSecretConfig { name: name.into(), sds_config: Some(source) }
 }
 
-/// A secret that the control plane serves.
+/// A secret that the control plane serves. The wait for it ends with Envoy's default timeout: one that never comes must
+/// not hold back the other hosts of the listener.
 pub(crate) fn from_control(name: impl Into<String>) -> SdsSecretConfig {
-    SdsSecretConfig { name: name.into(), sds_config: Some(ads()) }
+    let source = ConfigSource { initial_fetch_timeout: None, ..ads() };
+    SdsSecretConfig { name: name.into(), sds_config: Some(source) }
 }
 
 /// Verifies the other side by the authorities of a secret and by what the context asks of the certificate besides.
