@@ -55,6 +55,20 @@ pub(crate) fn of(settings: &Settings, flavour: Flavour) -> Vec<AccessLog> {
     settings.observed.logs.iter().map(|log| logger(log, flavour)).collect()
 }
 
+/// The access loggers of a listener itself, as Istio has them: for connections that no filter chain takes, of which no
+/// filter could tell.
+pub(crate) fn of_refused(settings: &Settings, flavour: Flavour) -> Vec<AccessLog> {
+    let refused = || log_filter::flagged("NR");
+    let mut logs = of(settings, flavour);
+    for log in &mut logs {
+        log.filter = Some(match log.filter.take() {
+            Some(filter) => log_filter::both(refused(), filter),
+            None => refused(),
+        });
+    }
+    logs
+}
+
 fn logger(log: &telemetry::AccessLog, flavour: Flavour) -> AccessLog {
     let text = |text: &str| {
         substitution_format_string::Format::TextFormatSource(DataSource {

@@ -8,7 +8,7 @@ use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch,
 use lateen_xds::{Encoded, TypeUrl};
 
 use super::http::{self, Routes, Side};
-use super::{inspect, patient, tcp, tcp_rules};
+use super::{access_log, inspect, patient, tcp, tcp_rules};
 use crate::gateway::{GatewayServer, ServerProtocol};
 use crate::names;
 use crate::proto::address;
@@ -44,6 +44,7 @@ pub(crate) fn listeners(
             address: address(ip, u32::from(*port)),
             filter_chains: chains,
             traffic_direction: TrafficDirection::Outbound as i32,
+            access_log: access_log::of_refused(&view.mesh.settings, view.key.flavour),
             ..Listener::default()
         };
         if by_name {

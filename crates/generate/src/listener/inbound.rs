@@ -11,7 +11,7 @@ use lateen_xds::{Encoded, TypeUrl};
 
 use super::http::{self, Routes, Side};
 use super::variant::{Variant, variants};
-use super::{inspect, patient_inbound, tcp};
+use super::{access_log, inspect, patient_inbound, tcp};
 use crate::names;
 use crate::proto::{address, boolean, empty_any, u32_value};
 use crate::proxy::{Flavour, Interception, Proxy};
@@ -109,6 +109,7 @@ pub(crate) fn listener(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Encoded,
         use_original_dst: boolean(false),
         transparent: (receiver.proxy.interception == Interception::Tproxy).then(|| boolean(true)).flatten(),
         traffic_direction: TrafficDirection::Inbound as i32,
+        access_log: access_log::of_refused(settings, receiver.proxy.flavour),
         ..Listener::default()
     };
     patient_inbound(&mut listener, settings);

@@ -30,6 +30,18 @@ pub(super) fn of(expression: &str, flavour: Flavour) -> Option<AccessLogFilter> 
     Some(AccessLogFilter { filter_specifier: Some(specifier) })
 }
 
+/// What has a response flag.
+pub(super) fn flagged(flag: &str) -> AccessLogFilter {
+    let filter = ResponseFlagFilter { flags: vec![flag.to_owned()] };
+    AccessLogFilter { filter_specifier: Some(FilterSpecifier::ResponseFlagFilter(filter)) }
+}
+
+/// What two filters take.
+pub(super) fn both(one: AccessLogFilter, other: AccessLogFilter) -> AccessLogFilter {
+    let filter = AndFilter { filters: vec![one, other] };
+    AccessLogFilter { filter_specifier: Some(FilterSpecifier::AndFilter(filter)) }
+}
+
 fn filter(condition: &Condition) -> AccessLogFilter {
     AccessLogFilter { filter_specifier: Some(specifier(condition)) }
 }

@@ -4,7 +4,7 @@ use lateen_xds::pb::envoy::config::core::v3::TrafficDirection;
 use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use lateen_xds::{Encoded, TypeUrl};
 
-use super::tcp;
+use super::{access_log, tcp};
 use crate::names;
 use crate::proto::{address, boolean, u32_value};
 use crate::proxy::Interception;
@@ -34,6 +34,7 @@ pub(crate) fn listener(view: &View<'_>) -> Encoded {
         use_original_dst: boolean(true),
         transparent: (view.key.interception == Interception::Tproxy).then(|| boolean(true)).flatten(),
         traffic_direction: TrafficDirection::Outbound as i32,
+        access_log: access_log::of_refused(settings, flavour),
         ..Listener::default()
     };
     Encoded::new(TypeUrl::Listener, "virtualOutbound", &listener)

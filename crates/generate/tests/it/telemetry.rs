@@ -94,6 +94,30 @@ spec:
 }
 
 #[test]
+fn connections_that_no_filter_chain_takes_are_logged_by_the_listener() {
+    let mut cluster = cluster(
+        "
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: mesh, namespace: istio-system}
+spec: {accessLogging: [{providers: [{name: envoy}]}]}
+",
+    );
+    for program in ["lateen", "envoy"] {
+        let seen = cluster.resources(&sidecar("a-0", &[("app", "a")], program));
+        for name in ["virtualInbound", "virtualOutbound"] {
+            let logs = seen.listener(name).access_log;
+            let filter = logs[0].filter.clone().and_then(|f| f.filter_specifier);
+            let flags = match filter {
+                Some(FilterSpecifier::ResponseFlagFilter(filter)) => filter.flags,
+                other => panic!("{name} of {program}: {other:?}"),
+            };
+            assert_eq!(flags, ["NR"], "{name} of {program}");
+        }
+    }
+}
+
+#[test]
 fn metrics_are_changed_or_left_out_by_side() {
     let mut cluster = cluster(
         "

@@ -60,7 +60,7 @@ mod tests {
             .into_iter()
             .map(|l| text(l, "name"))
             .collect();
-        assert_eq!(names, ["b", "a"]);
+        assert_eq!(names, ["a", "b"]);
         let made = json!({"metadata": {"filter_metadata": {"istio": {
             "config": "/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews"}}}});
         assert_eq!(config(&made), "reviews.default");

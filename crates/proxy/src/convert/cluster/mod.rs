@@ -112,14 +112,19 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
     cluster.alpn_override = alpn != Some("false");
     cluster.exchange = network_filters(filters, &at.field("filters"))?;
     let (waits_for_endpoints, endpoints_file) =
-        match eds.then(|| discovery::eds_source(eds_cluster_config, at)) {
-            Some(source) => match source? {
-                (Source::Ads, wait) => (Some(wait), None),
-                (Source::File(path), wait) => (Some(wait), Some(path)),
-            },
-            None => (None, None),
-        };
+        if eds { endpoints_from(eds_cluster_config, at)? } else { (None, None) };
     Ok(ConvertedCluster { cluster, waits_for_endpoints, waits_for_secrets, endpoints_file })
+}
+
+/// How long endpoints are waited for, and the file that they come from where it is not the control plane.
+fn endpoints_from(
+    config: &Option<cds::cluster::EdsClusterConfig>,
+    at: &At<'_>,
+) -> Converted<(Option<Duration>, Option<PathBuf>)> {
+    Ok(match discovery::eds_source(config, at)? {
+        (Source::Ads, wait) => (Some(wait), None),
+        (Source::File(path), wait) => (Some(wait), Some(path)),
+    })
 }
 
 /// What the protocol options say about TLS.
