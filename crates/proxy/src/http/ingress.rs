@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 
 /// Headers by which insiders steer a request; outsiders' are removed.
-const INTERNAL_ONLY: [&str; 14] = [
+const INTERNAL_ONLY: [&str; 15] = [
     "x-envoy-retriable-status-codes",
     "x-envoy-retriable-header-names",
     "x-envoy-retry-on",
@@ -24,6 +24,8 @@ const INTERNAL_ONLY: [&str; 14] = [
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-force-trace",
     "x-envoy-ip-tags",
+    // Outsiders could forge what logs and traces say: CVE-2023-27487.
+    "x-envoy-original-path",
     "x-envoy-original-url",
     "x-envoy-hedge-on-per-try-timeout",
 ];
@@ -179,13 +181,10 @@ fn append_forwarded_for(head: &mut RequestHead, address: IpAddr) {
     head.headers.set("x-forwarded-for", value);
 }
 
-/// Whether an address is inside: in the configured ranges, else private (RFC 1918, RFC 4193) or loopback.
+/// Whether an address is inside: in a configured range. Private addresses are not by themselves, as in Envoy since 1.33
+/// (CVE-2024-45806): whoever reaches a gateway from a private address could set timeouts and retries of the mesh.
 pub fn is_internal(ranges: Option<&[Cidr]>, address: IpAddr) -> bool {
-    match (ranges, address) {
-        (Some(ranges), _) => ranges.iter().any(|range| range.contains(address)),
-        (None, IpAddr::V4(v4)) => v4.is_private() || v4.is_loopback(),
-        (None, IpAddr::V6(v6)) => v6.is_loopback() || v6.is_unique_local(),
-    }
+    ranges.is_some_and(|ranges| ranges.iter().any(|range| range.contains(address)))
 }
 
 /// `edge`: the first proxy that an outside request meets.

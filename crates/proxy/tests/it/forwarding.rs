@@ -307,17 +307,16 @@ fn the_client_address_is_told_at_the_edge_and_headers_of_outsiders_are_removed()
     proxy.routes(vec![forward(RouteAction::to(proxy.cluster("up", &[echo()])))]);
     let mut manager = proxy.manager();
     manager.use_remote_address = true;
-    manager.internal_ranges = Some(Vec::new());
     manager.server_name = "istio-envoy".into();
     let address = proxy.listen(manager);
     let answer = get_with(
         address,
         "/",
-        "X-Forwarded-For: 1.2.3.4\r\nX-Envoy-Max-Retries: 9\r\nx-request-id: mine\r\n",
+        "X-Forwarded-For: 1.2.3.4\r\nX-Envoy-Max-Retries: 9\r\nX-Envoy-Original-Path: /forged\r\nx-request-id: mine\r\n",
     );
     assert!(answer.body.contains("x-forwarded-for: 1.2.3.4,127.0.0.1"), "{}", answer.body);
     assert!(answer.body.contains("x-envoy-external-address: 127.0.0.1"));
-    assert!(!answer.body.contains("x-envoy-max-retries"));
+    assert!(!answer.body.contains("x-envoy-max-retries") && !answer.body.contains("forged"));
     assert!(!answer.body.contains("x-request-id: mine"));
     assert_eq!(answer.header("server"), Some("istio-envoy"));
 }

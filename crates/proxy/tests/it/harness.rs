@@ -331,3 +331,8 @@ pub fn get_with(address: SocketAddr, path: &str, headers: &str) -> Message {
     let host = if headers.to_ascii_lowercase().contains("host:") { "" } else { "Host: test\r\n" };
     Client::new(address).request(&format!("GET {path} HTTP/1.1\r\n{host}{headers}\r\n"))
 }
+
+/// The addresses that are told apart from those outside, for [`HttpConnectionManager::internal_ranges`].
+pub fn inside() -> Option<Vec<Cidr>> {
+    Some(vec![Cidr { address: [10, 0, 0, 0].into(), bits: 8 }])
+}

@@ -209,7 +209,9 @@ fn a_flood_of_resets_ends_the_connection_and_not_the_worker() {
         std::thread::sleep(WAIT);
         drop(stream);
     });
-    let (_proxy, address) = Proxy::to(never);
+    let proxy = Proxy::start();
+    proxy.routes(vec![forward(RouteAction::to(proxy.cluster("up", &[never])))]);
+    let address = proxy.listen(HttpConnectionManager { internal_ranges: inside(), ..proxy.manager() });
     run(async {
         let mut send = connect(address).await;
         let mut failed = false;

@@ -89,7 +89,7 @@ fn headers_of_insiders_ask_for_retries() {
     let (up, count) = failing_first(1);
     let proxy = Proxy::start();
     proxy.routes(vec![forward(RouteAction::to(proxy.cluster("up", &[up])))]);
-    let address = proxy.listen(proxy.manager());
-    let inside = "X-Forwarded-For: 10.0.0.1\r\nx-envoy-retry-on: 5xx\r\n";
-    assert_eq!((get_with(address, "/", inside).status(), count.load(Ordering::SeqCst)), (200, 2));
+    let address = proxy.listen(HttpConnectionManager { internal_ranges: inside(), ..proxy.manager() });
+    let asking = "X-Forwarded-For: 10.0.0.1\r\nx-envoy-retry-on: 5xx\r\n";
+    assert_eq!((get_with(address, "/", asking).status(), count.load(Ordering::SeqCst)), (200, 2));
 }
