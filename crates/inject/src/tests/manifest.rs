@@ -137,8 +137,10 @@ fn every_upstream_sample_is_injected_and_stays_readable() {
 fn the_manuals_manifests_are_readable_and_can_be_injected() {
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let mut workloads = 0;
-    for entry in std::fs::read_dir(docs).unwrap() {
-        let path = entry.unwrap().path();
+    let folders = [docs.join("walkthroughs"), docs];
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let pages = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    for path in pages {
         let page = std::fs::read_to_string(&path).unwrap();
         for block in page.split("```yaml\n").skip(1) {
             let manifest = block.split("```").next().unwrap();
