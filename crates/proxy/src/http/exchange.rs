@@ -134,7 +134,10 @@ impl Exchange<'_> {
                 HttpFilter::Fault(policy) => fault::apply(self, policy, down).await?,
                 HttpFilter::Cors(policy) => cors::preflight(self, policy),
                 HttpFilter::Rbac(name, policy) => rbac::check(self, name, policy),
-                HttpFilter::ExtAuthz(name, filter) => ext_authz::check(self, name, filter, down).await?,
+                // What asks others is boxed: every stream, idle or not, would hold room for it.
+                HttpFilter::ExtAuthz(name, filter) => {
+                    Box::pin(ext_authz::check(self, name, filter, down)).await?
+                }
                 HttpFilter::Jwt(name, filter) => jwt::check(self, name, filter, down).await?,
                 HttpFilter::Extension(name, extension) => {
                     if self.matched.is_disabled(name) {

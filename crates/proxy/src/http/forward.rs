@@ -201,7 +201,9 @@ impl<'a> Forward<'a> {
         let mut up = match cluster.idle(endpoint, wanted, speaks) {
             Some(idle) => idle,
             None => {
-                let connecting = cluster.request(endpoint, self.action.high_priority, wanted, speaks);
+                // Boxed, as it is rare: every request would hold room for it.
+                let connecting =
+                    Box::pin(cluster.request(endpoint, self.action.high_priority, wanted, speaks));
                 guarded(exchange, &mut self.deadlines, self.request_done, down, connecting).await?
             }
         };

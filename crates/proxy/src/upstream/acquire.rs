@@ -43,12 +43,19 @@ impl LocalCluster {
         }
     }
 
-    /// A place on an idle HTTP/1 connection. This is the rule: no timer, no future, no waiting.
+    /// A place on a connection that is there. This is the rule: no timer, no future, no waiting.
     pub fn idle(&self, endpoint: &Endpoint, wanted: Wanted<'_>, speaks: Speaks) -> Option<UpstreamStream> {
+        let pool = self.pool(endpoint.address, wanted.name);
+        if speaks != Speaks::Http1
+            && let Some(stream) = pool.share_now()
+        {
+            stream.retire_if_spent(self);
+            return Some(UpstreamStream::H2(Box::new(stream)));
+        }
         if speaks == Speaks::Http2 {
             return None;
         }
-        self.pool(endpoint.address, wanted.name).checkout(self.reuse()).map(UpstreamStream::h1)
+        pool.checkout(self.reuse()).map(UpstreamStream::h1)
     }
 
     /// A place for a request, on a new connection where there is no other.

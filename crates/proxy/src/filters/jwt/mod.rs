@@ -132,7 +132,7 @@ async fn evaluate<D: Downstream>(
             Ok(()) => return Ok(Ok(evaluation.accepted)),
             Err(Unmet::Refused(error)) => return Ok(Err(error)),
             Err(Unmet::Keys(keys)) => {
-                super::wait(exchange, down, keys.fetch()).await?;
+                Box::pin(super::wait(exchange, down, keys.fetch())).await?;
                 asked.push(keys);
             }
         }

@@ -1,6 +1,7 @@
 //! HTTP/2 to upstreams: connections that many requests share, and one request on them.
 
 use super::convert;
+use super::cork::cork;
 use super::halves::{RecvHalf, SendHalf};
 use crate::config::{Endpoint, Http2Options};
 use crate::error::Failure;
@@ -12,11 +13,13 @@ use crate::upstream::{ConnectionPermit, LocalCluster, Opened, UpstreamHead, Want
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// A connection that many requests share.
@@ -63,13 +66,14 @@ async fn handshake(
 ) -> Result<H2Conn, Failure> {
     let Opened { io, tls } = opened;
     let local = io.tcp().local_addr().ok();
+    let (io, cork) = cork(io);
     let handshake = h2::client::Builder::new()
         .initial_window_size(options.stream_window)
         .initial_connection_window_size(options.connection_window)
         .max_header_list_size(64 << 10)
         .enable_push(false)
         .handshake::<_, Bytes>(io);
-    let (send, connection) = handshake.await.map_err(|_| Failure::UpstreamProtocol("HTTP/2 preface"))?;
+    let (send, mut connection) = handshake.await.map_err(|_| Failure::UpstreamProtocol("HTTP/2 preface"))?;
     let shared = Rc::new(Shared {
         active: Cell::new(0),
         served: Cell::new(0),
@@ -82,7 +86,14 @@ async fn handshake(
     });
     let driven = shared.clone();
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        let end = poll_fn(|cx| {
+            let end = Pin::new(&mut connection).poll(cx).map_err(io::Error::other);
+            match cork.poll_uncork(cx) {
+                Poll::Ready(Err(error)) if end.is_pending() => Poll::Ready(Err(error)),
+                _ => end,
+            }
+        });
+        if let Err(error) = end.await {
             tracing::debug!(%error, "upstream HTTP/2 connection ended");
         }
         driven.closed.set(true);
@@ -159,6 +170,16 @@ impl LocalCluster {
     }
 }
 
+impl HostPool {
+    /// A place on a shared connection that takes a request at once.
+    pub fn share_now(&self) -> Option<H2Stream> {
+        let conn = self.h2.borrow().iter().find(|conn| conn.has_room()).cloned()?;
+        let mut stream = H2Stream::new(conn);
+        let ready = stream.conn.send.poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(()))).then_some(stream)
+    }
+}
+
 /// One request on an HTTP/2 connection.
 #[derive(Debug)]
 pub struct H2Stream {
@@ -171,13 +192,16 @@ pub struct H2Stream {
 }
 
 impl H2Stream {
-    async fn begin(mut conn: H2Conn) -> Result<Self, h2::Error> {
+    fn new(conn: H2Conn) -> Self {
         conn.shared.active.set(conn.shared.active.get() + 1);
         conn.shared.served.set(conn.shared.served.get().saturating_add(1));
-        let ready = std::future::poll_fn(|cx| conn.send.poll_ready(cx)).await;
-        let stream =
-            H2Stream { conn, response: None, send: None, recv: None, head_bytes: (0, 0), failed: false };
-        ready.map(|()| stream)
+        H2Stream { conn, response: None, send: None, recv: None, head_bytes: (0, 0), failed: false }
+    }
+
+    async fn begin(conn: H2Conn) -> Result<Self, h2::Error> {
+        let mut stream = H2Stream::new(conn);
+        poll_fn(|cx| stream.conn.send.poll_ready(cx)).await?;
+        Ok(stream)
     }
 
     /// Notes limits of the connection's life.

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod convert;
+mod cork;
 mod halves;
 pub mod server;
 

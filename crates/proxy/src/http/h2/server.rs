@@ -1,6 +1,7 @@
 //! HTTP/2 from clients: every stream is a task of its own on the connection's worker.
 
 use super::convert;
+use super::cork::{Cork, Corked, cork};
 use super::halves::{RecvHalf, SendHalf};
 use crate::error::Failure;
 use crate::http::ResponseHead;
@@ -12,7 +13,7 @@ use crate::request_info::Protocol;
 use crate::timer::LazyTimer;
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -20,6 +21,9 @@ use tokio::time::Instant;
 
 /// Streams that a client may reset before we have answered them, at a time: more is an attack (CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 50;
+
+/// Timers that are kept for further streams.
+const MAX_SPARE_TIMERS: usize = 16;
 
 /// Serves a connection until it ends.
 pub async fn serve(connection: Rc<Connection>, io: Io, prefix: BytesMut) {
@@ -37,18 +41,19 @@ pub async fn serve(connection: Rc<Connection>, io: Io, prefix: BytesMut) {
         .max_header_list_size(manager.max_request_headers_kb << 10)
         .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
         .max_concurrent_reset_streams(MAX_RESET_STREAMS);
+    let (io, cork) = cork(io);
     let handshake =
         tokio::time::timeout(std::time::Duration::from_secs(10), builder.handshake::<_, Bytes>(io));
     match handshake.await {
-        Ok(Ok(http2)) => accept(&connection, http2).await,
+        Ok(Ok(http2)) => accept(&connection, http2, &cork).await,
         _ => connection.stats().downstream_cx_protocol_error.inc(),
     }
 }
 
 /// Accepts streams until the connection is drained, idle for too long, or gone.
-async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<Io, Bytes>) {
+async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<Corked, Bytes>, cork: &Cork) {
     let manager = &connection.manager;
-    let (active, mut timer) = (Rc::new(Cell::new(0usize)), LazyTimer::default());
+    let (streams, mut timer) = (Rc::new(Streams::default()), LazyTimer::default());
     let idle = manager.idle_timeout.filter(|idle| !idle.is_zero());
     let drain = &connection.chain.drain;
     // A connection that has not served yet may serve once: a new one would meet the same chain.
@@ -58,6 +63,9 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
         let event = poll_fn(|cx| {
             if let Poll::Ready(stream) = http2.poll_accept(cx) {
                 return Poll::Ready(Event::Stream(stream.map(|stream| stream.map(Box::new))));
+            }
+            if let Poll::Ready(Err(_)) = cork.poll_uncork(cx) {
+                return Poll::Ready(Event::Close);
             }
             if drain.is_closing() {
                 return Poll::Ready(Event::Close);
@@ -73,7 +81,7 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
                 let (request, respond) = *stream;
                 connection.stats().downstream_rq_http2_total.inc();
                 served = true;
-                spawn(connection, &active, request, respond);
+                spawn(connection, &streams, request, respond);
             }
             Event::Stream(Some(Err(error))) => {
                 if !error.is_io() {
@@ -88,12 +96,30 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<I
                 closing = true;
                 http2.graceful_shutdown();
             }
-            Event::Idle if active.get() == 0 && !closing => {
+            Event::Idle if streams.active.get() == 0 && !closing => {
                 connection.stats().downstream_cx_idle_timeout.inc();
                 closing = true;
                 http2.graceful_shutdown();
             }
             Event::Idle => {}
+        }
+    }
+}
+
+/// The streams of a connection.
+#[derive(Debug, Default)]
+struct Streams {
+    active: Cell<usize>,
+    /// Timers of streams that have ended, for those that follow: arming one anew is what costs.
+    timers: RefCell<Vec<LazyTimer>>,
+}
+
+impl Streams {
+    fn end(&self, timer: LazyTimer) {
+        self.active.set(self.active.get() - 1);
+        let mut timers = self.timers.borrow_mut();
+        if timers.len() < MAX_SPARE_TIMERS {
+            timers.push(timer);
         }
     }
 }
@@ -109,13 +135,14 @@ enum Event {
 
 fn spawn(
     connection: &Rc<Connection>,
-    active: &Rc<Cell<usize>>,
+    streams: &Rc<Streams>,
     request: http::Request<h2::RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let (connection, active) = (connection.clone(), active.clone());
-    active.set(active.get() + 1);
-    tokio::task::spawn_local(async move {
+    let (connection, streams) = (connection.clone(), streams.clone());
+    streams.active.set(streams.active.get() + 1);
+    let serving = async move {
+        let mut timer = streams.timers.borrow_mut().pop().unwrap_or_default();
         let (parts, body) = request.into_parts();
         let recv = RecvHalf::new(body);
         let head = convert::request_head(parts);
@@ -131,13 +158,14 @@ fn spawn(
         let incoming =
             Incoming { head, body, upgrade: None, expect_continue, wire_len, protocol: Protocol::Http2 };
         let mut down = H2Down { connection: connection.clone(), recv, respond, send: None, failed: None };
-        serve_stream(&connection, incoming, &mut down).await;
-        active.set(active.get() - 1);
-    });
+        serve_stream(&connection, incoming, &mut down, &mut timer).await;
+        streams.end(timer);
+    };
+    // Boxed: the runtime would move the whole future three times.
+    tokio::task::spawn_local(Box::pin(serving));
 }
 
-async fn serve_stream(connection: &Connection, incoming: Incoming, down: &mut H2Down) {
-    let mut timer = LazyTimer::default();
+async fn serve_stream(connection: &Connection, incoming: Incoming, down: &mut H2Down, timer: &mut LazyTimer) {
     let valid = !incoming.head.path.is_empty() || incoming.head.method == http::Method::CONNECT;
     let authority = incoming.head.authority.iter().all(|byte| crate::http::h1::is_authority_byte(*byte));
     if !valid || !authority || incoming.head.authority.is_empty() {
@@ -145,7 +173,7 @@ async fn serve_stream(connection: &Connection, incoming: Incoming, down: &mut H2
         down.respond.send_reset(h2::Reason::PROTOCOL_ERROR);
         return;
     }
-    exchange::serve(connection, incoming, down, &mut timer).await;
+    exchange::serve(connection, incoming, down, timer).await;
     // An answer that is complete before the request is (RFC 9113, 8.1): the rest is not wanted.
     if !down.recv.at_end() {
         match &mut down.send {
