@@ -30,6 +30,11 @@ pub fn resolve(image: &str) -> Option<DemoCommand> {
     if let Some(version) = base.strip_prefix("examples-helloworld-") {
         return Some(DemoCommand::new(&["helloworld", "--version", version]));
     }
+    match base {
+        "node-demo" => return Some(DemoCommand::new(&["sharks", "--version", "v1"])),
+        "node-demo-v2" => return Some(DemoCommand::new(&["sharks", "--version", "v2"])),
+        _ => {}
+    }
     if owner.ends_with("samples/voting") {
         let version = tag(image).unwrap_or("1.0");
         return match base {
@@ -181,6 +186,12 @@ mod tests {
         assert_eq!(database_server("docker.io/library/mysql:5.6"), Some(DatabaseServer::Mysql(None)));
         assert_eq!(database_server("redis:4.0.10"), Some(DatabaseServer::Redis));
         assert_eq!(database_server("acme/storage:2.0"), None);
+    }
+
+    #[test]
+    fn the_canary_tutorials_images_are_known_whoever_built_them() {
+        assert_eq!(args("me/node-demo").as_deref(), Some("sharks --version v1"));
+        assert_eq!(args("docker.io/lateen/node-demo-v2:1.0").as_deref(), Some("sharks --version v2"));
     }
 
     #[test]

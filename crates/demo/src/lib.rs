@@ -15,6 +15,7 @@ pub mod httpbin;
 pub mod images;
 pub mod mysql_server;
 pub mod server;
+pub mod sharks;
 pub mod sleep;
 pub mod voting;
 
@@ -45,6 +46,8 @@ pub enum App {
     Ratings(Service),
     /// Says hello with its version and its pod's name
     Helloworld(Service),
+    /// The canary tutorial's page about sharks: v1 is friendly, v2 is scary
+    Sharks(Service),
     /// The voting application's page
     VotingApp(Service),
     /// The voting application's counting of votes
@@ -100,6 +103,9 @@ pub async fn run(demo: Demo) -> anyhow::Result<ExitCode> {
         }
         App::Helloworld(service) => {
             server::serve(helloworld::router(&service.version), service.port.unwrap_or(5000)).await?;
+        }
+        App::Sharks(service) => {
+            server::serve(sharks::router(&service.version), service.port.unwrap_or(8080)).await?;
         }
         App::VotingApp(service) => {
             let app = voting::app::App::from_env(&service.version)?;

@@ -1,9 +1,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// For the times that are printed.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A cluster, spoken to by the programs that people use.
 pub struct Cluster {
@@ -59,6 +63,46 @@ impl Cluster {
         self.kubectl(&arguments)
     }
 
+    /// `ADDRESS:PORT` of a gateway's plain HTTP: the load balancer's, or a NodePort where the cluster has none.
+    pub fn gateway(&self, namespace: &str, service: &str) -> Result<String> {
+        let what = ["service", service, "-n", namespace];
+        let kind = self.value(&what, "{.spec.type}")?;
+        let balanced = eventually(Duration::from_secs(20), || {
+            let ip = self.value(&what, "{.status.loadBalancer.ingress[0].ip}")?;
+            if ip.is_empty() && kind == "LoadBalancer" {
+                bail!("no load balancer's address");
+            }
+            Ok(ip)
+        });
+        let port = |field: &str| self.value(&what, &format!("{{.spec.ports[?(@.name==\"http2\")].{field}}}"));
+        match balanced {
+            Ok(ip) if !ip.is_empty() => Ok(format!("{ip}:{}", port("port")?)),
+            _ => Ok(format!("{}:{}", self.node()?, port("nodePort")?)),
+        }
+    }
+
+    /// Installs with `lateen`, ready for tutorials; `set` are further values.
+    pub fn install(&self, set: &[&str]) -> Result<()> {
+        let mut arguments = vec!["install", "-y", "--profile", "demo"];
+        set.iter().for_each(|value| arguments.extend(["--set", value]));
+        self.lateen(&arguments).map(drop)
+    }
+
+    /// Puts a namespace into the mesh.
+    pub fn inject(&self, namespace: &str) -> Result<()> {
+        self.kubectl(&["label", "namespace", namespace, "istio-injection=enabled", "--overwrite"]).map(drop)
+    }
+
+    /// Nothing that the control plane sent was refused by a proxy, and nothing that it asked for by the API.
+    pub fn nothing_was_refused(&self) -> Result<()> {
+        let all = ["logs", "-n", "istio-system", "-l", "app=istiod", "--tail=-1", "--max-log-requests=10"];
+        let log = self.kubectl(&all)?;
+        let signs = ["refused configuration", "orbidden"];
+        let is_refusal = |line: &&str| signs.iter().any(|sign| line.contains(sign));
+        let refused: Vec<&str> = log.lines().filter(is_refusal).collect();
+        if refused.is_empty() { Ok(()) } else { bail!("{}", refused.join("\n")) }
+    }
+
     /// Where NodePorts are reached.
     pub fn node(&self) -> Result<String> {
         match &self.node {
@@ -82,10 +126,14 @@ impl Cluster {
     pub fn clean(&self) -> Result<()> {
         let nothing = "--ignore-not-found";
         self.kubectl(&["label", "namespace", "default", "istio-injection-"])?;
-        for sample in ["samples/bookinfo/bookinfo.yaml", "samples/sleep/sleep.yaml"] {
-            self.kubectl(&["delete", "-f", &path(sample), nothing, "--wait=true"])?;
+        let applications = ["bookinfo/bookinfo.yaml", "sleep/sleep.yaml", "canary/node-app.yaml"]
+            .map(|name| path(&format!("samples/{name}")));
+        for sample in &applications {
+            self.kubectl(&["delete", "-f", sample, nothing, "--wait=false"])?;
         }
-        self.kubectl(&["delete", "namespace", "aks-istio-ingress", "by-hand", nothing])?;
+        self.kubectl(&["delete", "namespace", "aks-istio-ingress", "by-hand", "voting", nothing])?;
+        self.kubectl(&["delete", "persistentvolume", "lateen-e2e", nothing, "--wait=false"])?;
+        self.kubectl(&["wait", "pod", "--all", "-n", "default", "--for=delete", "--timeout=90s"])?;
         // What Helm wrote, lateen leaves alone: both are asked.
         let _ = self.helm(&["uninstall", "istio", "-n", "istio-system", "--wait"]);
         self.lateen(&["uninstall", "--purge", "-y"])?;
@@ -105,7 +153,7 @@ pub fn path(name: &str) -> String {
 
 fn run(program: &Path, arguments: &[&str], input: Option<&str>) -> Result<String> {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    println!("$ {name} {}", arguments.join(" "));
+    println!("{:6.1}s $ {name} {}", STARTED.elapsed().as_secs_f64(), arguments.join(" "));
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })

@@ -40,6 +40,7 @@ pub fn run(cluster: &Cluster) -> Result<()> {
     }
 
     keeps_the_clients_address(cluster, &bookinfo)?;
+    cluster.nothing_was_refused()?;
     cluster.lateen(&["gateway", "disable", "internal"])?;
     cluster.lateen(&["gateway", "disable", "external"])?;
     let left = cluster.kubectl(&["get", "svc,deploy,sa,hpa,pdb", "-n", NAMESPACE, "-o", "name"])?;

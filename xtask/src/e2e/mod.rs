@@ -3,10 +3,12 @@
 //! The cluster needs the images of `cargo xtask image --demos-of ...`; docs/kubernetes.md says how.
 
 mod bookinfo;
+mod canary;
 mod charts;
 mod cluster;
 mod external_internal;
 mod outside;
+mod voting;
 mod walk;
 
 use std::path::PathBuf;
@@ -20,7 +22,7 @@ use cluster::Cluster;
 /// What is run, and with which programs.
 #[derive(Args)]
 pub struct Options {
-    /// Scenarios, of: charts, bookinfo, gateways [default: all]
+    /// Scenarios, of: charts, bookinfo, gateways, voting, canary [default: all]
     scenarios: Vec<String>,
     /// The `lateen` to install with.
     #[arg(long, value_name = "FILE", default_value = "target/release/lateen")]
@@ -38,8 +40,13 @@ pub struct Options {
 
 type Scenario = fn(&Cluster) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 3] =
-    [("charts", charts::run), ("bookinfo", walk::run), ("gateways", external_internal::run)];
+const SCENARIOS: [(&str, Scenario); 5] = [
+    ("charts", charts::run),
+    ("bookinfo", walk::run),
+    ("gateways", external_internal::run),
+    ("voting", voting::run),
+    ("canary", canary::run),
+];
 
 /// Runs the scenarios one after another; each begins on a cluster without a mesh.
 pub fn run(options: &Options) -> Result<()> {

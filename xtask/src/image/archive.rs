@@ -7,32 +7,25 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Image, call};
+use super::{Files, Image, call};
 
 /// Same content, same archive: no times, no owners, one order.
 const REPRODUCIBLE: [&str; 5] = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"];
 
-/// Writes `work/root` as images; gives the compressed size of one in bytes.
-pub fn write(work: &Path, images: &[Image], output: &Path) -> Result<u64> {
+/// Writes images of laid out files; gives the compressed size of the program's own in bytes.
+pub fn write(work: &Path, files: &Files, images: &[Image], output: &Path) -> Result<u64> {
     let layout = work.join("layout");
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
-    let layer = work.join("layer.tar");
-    call(
-        Command::new("tar")
-            .args(REPRODUCIBLE)
-            .arg("-C")
-            .arg(work.join("root"))
-            .arg("-cf")
-            .arg(&layer)
-            .arg("."),
-    )?;
-    let contents = digest(&layer)?;
-    call(Command::new("gzip").args(["-9", "-n"]).arg(&layer))?;
-    let layer = Blob::keep(&blobs, &work.join("layer.tar.gz"))?;
+    let own = Layer::pack(work, &blobs, &files.own)?;
+    let servers = files.servers.as_ref().map(|folder| Layer::pack(work, &blobs, folder)).transpose()?;
     let mut named = Vec::new();
     for image in images {
-        named.push(describe(work, &blobs, image, &contents, &layer)?);
+        let layers: Vec<&Layer> = match image.is_role() {
+            true => vec![&own],
+            false => std::iter::once(&own).chain(&servers).collect(),
+        };
+        named.push(describe(work, &blobs, image, &layers)?);
     }
     let index = json!({
         "schemaVersion": 2,
@@ -43,29 +36,46 @@ pub fn write(work: &Path, images: &[Image], output: &Path) -> Result<u64> {
     fs::write(layout.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string())?;
     let all = ["oci-layout", "index.json", "blobs"];
     call(Command::new("tar").args(REPRODUCIBLE).arg("-C").arg(&layout).arg("-cf").arg(output).args(all))?;
-    Ok(layer.size)
+    Ok(own.packed.size)
+}
+
+/// Files of an image.
+struct Layer {
+    /// Digest of the files before they are compressed.
+    contents: String,
+    packed: Blob,
+}
+
+impl Layer {
+    fn pack(work: &Path, blobs: &Path, folder: &Path) -> Result<Layer> {
+        let layer = work.join("layer.tar");
+        call(Command::new("tar").args(REPRODUCIBLE).arg("-C").arg(folder).arg("-cf").arg(&layer).arg("."))?;
+        let contents = digest(&layer)?;
+        call(Command::new("gzip").args(["-9", "-n"]).arg(&layer))?;
+        Ok(Layer { contents, packed: Blob::keep(blobs, &work.join("layer.tar.gz"))? })
+    }
 }
 
 /// Writes an image's configuration and manifest; gives its entry of the index.
-fn describe(work: &Path, blobs: &Path, image: &Image, contents: &str, layer: &Blob) -> Result<Value> {
-    let entry_point: Vec<&str> =
-        std::iter::once("/usr/local/bin/lateen").chain(image.arguments.iter().map(String::as_str)).collect();
+fn describe(work: &Path, blobs: &Path, image: &Image, layers: &[&Layer]) -> Result<Value> {
+    let contents: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", layer.contents)).collect();
     let config = json!({
         "architecture": architecture(),
         "os": "linux",
         "config": {
-            "User": user(image),
+            "User": image.user,
             "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
-            "Entrypoint": entry_point,
+            "Entrypoint": image.entry_point,
         },
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{contents}")] },
+        "rootfs": { "type": "layers", "diff_ids": contents },
     });
     let config = Blob::write(work, blobs, &config)?;
+    let packed = |layer: &&Layer| layer.packed.descriptor("application/vnd.oci.image.layer.v1.tar+gzip");
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
-        "layers": [layer.descriptor("application/vnd.oci.image.layer.v1.tar+gzip")],
+        "layers": layers.iter().map(packed).collect::<Vec<_>>(),
     });
     let manifest = Blob::write(work, blobs, &manifest)?;
     let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
@@ -74,11 +84,6 @@ fn describe(work: &Path, blobs: &Path, image: &Image, contents: &str, layer: &Bl
         "org.opencontainers.image.ref.name": image.tag.rsplit_once(':').map_or("latest", |(_, version)| version),
     });
     Ok(entry)
-}
-
-/// Roles of the mesh run as the user whose traffic is not captured; applications must not.
-fn user(image: &Image) -> &'static str {
-    if image.arguments.is_empty() { "1337:1337" } else { "1000:1000" }
 }
 
 /// As image configurations name it.

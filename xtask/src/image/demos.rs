@@ -4,7 +4,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::Image;
+use super::{APPLICATION, Image, PROGRAM, servers};
 
 /// Adds an image for each demo application of a manifest that is not among them yet.
 pub fn collect(manifest: &Path, images: &mut Vec<Image>) -> Result<()> {
@@ -15,9 +15,14 @@ pub fn collect(manifest: &Path, images: &mut Vec<Image>) -> Result<()> {
     documents.iter().for_each(|document| image_names(document, &mut names));
     for name in names {
         let tag = full_name(&name);
-        let Some(command) = lateen_demo::resolve(&name) else { continue };
-        if !images.iter().any(|image| image.tag == tag) {
-            images.push(Image { tag, arguments: command.arguments() });
+        if images.iter().any(|image| image.tag == tag) {
+            continue;
+        }
+        if let Some(command) = lateen_demo::resolve(&name) {
+            let entry_point = std::iter::once(PROGRAM.to_owned()).chain(command.arguments()).collect();
+            images.push(Image { tag, entry_point, user: APPLICATION });
+        } else if let Some(server) = lateen_demo::images::database_server(&name) {
+            images.extend(servers::image(tag, server));
         }
     }
     Ok(())

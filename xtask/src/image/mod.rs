@@ -3,8 +3,9 @@
 mod archive;
 mod demos;
 mod root;
+mod servers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -26,7 +27,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME:TAG")]
     tag: Option<String>,
     /// Beside it, an image for each demo application that this manifest names, under the name that stands there; may be
-    /// given several times.
+    /// given several times. Databases are this machine's own servers.
     #[arg(long, value_name = "MANIFEST")]
     demos_of: Vec<PathBuf>,
     /// Accept an image above the limit, such as one with a program for debugging.
@@ -34,12 +35,37 @@ pub struct Options {
     any_size: bool,
 }
 
-/// An image of the archive; all share their files.
+/// An image of the archive.
 struct Image {
     /// Its name.
     tag: String,
-    /// What stands behind the program's name in its entry point.
-    arguments: Vec<String>,
+    /// What it runs.
+    entry_point: Vec<String>,
+    /// `UID:GID`. The mesh's roles run as the user whose traffic is not captured; applications must not.
+    user: &'static str,
+}
+
+const PROGRAM: &str = "/usr/local/bin/lateen";
+const ROLE: &str = "1337:1337";
+const APPLICATION: &str = "1000:1000";
+
+impl Image {
+    /// The image of the mesh's own roles.
+    fn role(tag: String) -> Image {
+        Image { tag, entry_point: vec![PROGRAM.to_owned()], user: ROLE }
+    }
+
+    fn is_role(&self) -> bool {
+        self.user == ROLE
+    }
+}
+
+/// Where the files of images are laid out.
+struct Files {
+    /// Those of every image.
+    own: PathBuf,
+    /// Those that applications have besides: database servers, where a manifest names one.
+    servers: Option<PathBuf>,
 }
 
 /// Makes the archive, and says how large it is.
@@ -49,13 +75,13 @@ pub fn run(options: &Options) -> Result<()> {
         None => build()?,
     };
     let own = || format!("docker.io/lateen/lateen:{}", env!("CARGO_PKG_VERSION"));
-    let mut images = vec![Image { tag: options.tag.clone().unwrap_or_else(own), arguments: Vec::new() }];
+    let mut images = vec![Image::role(options.tag.clone().unwrap_or_else(own))];
     for manifest in &options.demos_of {
         demos::collect(manifest, &mut images)?;
     }
     let work = std::env::temp_dir().join(format!("lateen-image-{}", std::process::id()));
-    let made = root::lay_out(&binary, &work.join("root"))
-        .and_then(|()| archive::write(&work, &images, &options.output));
+    let made = lay_out(&binary, &images, &work)
+        .and_then(|files| archive::write(&work, &files, &images, &options.output));
     std::fs::remove_dir_all(&work).ok();
     let size = made?;
     println!("{}: {:.1} MiB compressed", options.output.display(), size as f64 / f64::from(1 << 20));
@@ -66,6 +92,19 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("the image is larger than {} MiB; strip the program, or say --any-size", LIMIT >> 20);
     }
     Ok(())
+}
+
+fn lay_out(binary: &Path, images: &[Image], work: &Path) -> Result<Files> {
+    let own = work.join("root");
+    root::lay_out(binary, &own)?;
+    let mut files = Files { own, servers: None };
+    let wanted = servers::wanted(images);
+    if !wanted.is_empty() {
+        let folder = work.join("servers");
+        servers::lay_out(&wanted, &folder)?;
+        files.servers = Some(folder);
+    }
+    Ok(files)
 }
 
 fn build() -> Result<PathBuf> {

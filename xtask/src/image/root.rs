@@ -16,10 +16,7 @@ const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Lays out the image's files: the program, its libraries, users, public roots, a folder for temporary files.
 pub fn lay_out(binary: &Path, root: &Path) -> Result<()> {
     put(binary, &root.join("usr/local/bin/lateen"), 0o755)?;
-    for library in libraries(binary)? {
-        let inside = root.join(library.strip_prefix("/").unwrap_or(&library));
-        put(&library, &inside, 0o755)?;
-    }
+    put_libraries(binary, root)?;
     // Programs that tutorials run in pods: the program answers to these names.
     for program in ["usr/bin/curl", "bin/sleep"] {
         let link = root.join(program);
@@ -38,12 +35,22 @@ pub fn lay_out(binary: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
+/// Copies a file; the folders above it are made.
+pub fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
     fs::copy(from, to).with_context(|| from.display().to_string())?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+/// Copies what a program is linked with.
+pub fn put_libraries(binary: &Path, root: &Path) -> Result<()> {
+    for library in libraries(binary)? {
+        let inside = root.join(library.strip_prefix("/").unwrap_or(&library));
+        put(&library, &inside, 0o755)?;
+    }
     Ok(())
 }
 
