@@ -78,7 +78,8 @@ async fn route(mut accepted: Accepted, bound: ActiveListener) {
     }
     let active = if config.use_original_dst { hand_over(&accepted, &bound) } else { bound };
     let filters = &active.config.listener_filters;
-    let learning = learn(&mut accepted, &active);
+    // Phases of a connection are boxed, so that it holds room for the one that it is in.
+    let learning = Box::pin(learn(&mut accepted, &active));
     let sniffed = if filters.timeout.is_zero() {
         learning.await
     } else {
@@ -192,7 +193,7 @@ async fn enter(
         None => (Io::plain(tcp), buffer),
         Some(server) => {
             let io = Prefixed { prefix: buffer, tcp };
-            match tls::accept(server, io, &active, &chain, &mut info).await {
+            match Box::pin(tls::accept(server, io, &active, &chain, &mut info)).await {
                 Some(io) => (io, BytesMut::new()),
                 None => return,
             }
@@ -203,7 +204,9 @@ async fn enter(
     for filter in &chain.filters {
         let verdict = match filter {
             NetworkFilter::Rbac(filter) => rbac::check_connection(filter, &mut session),
-            NetworkFilter::ExtAuthz(filter) => ext_authz::network::check(&worker, filter, &mut session).await,
+            NetworkFilter::ExtAuthz(filter) => {
+                Box::pin(ext_authz::network::check(&worker, filter, &mut session)).await
+            }
             NetworkFilter::Extension(filter) if filter.on_connection(&mut session) => Ok(()),
             NetworkFilter::Extension(_) => return,
         };
@@ -213,11 +216,11 @@ async fn enter(
     }
     match &chain.terminal {
         Terminal::Close => {}
-        Terminal::Tcp(proxy) => tcp::serve(worker, proxy, &chain, session, io, prefix).await,
+        Terminal::Tcp(proxy) => Box::pin(tcp::serve(worker, proxy, &chain, session, io, prefix)).await,
         Terminal::Http(manager) => {
             let manager = manager.clone();
             let connection = Rc::new(Connection { worker, info, manager, chain });
-            http(connection, io, prefix).await;
+            Box::pin(http(connection, io, prefix)).await;
         }
     }
 }
@@ -248,7 +251,7 @@ async fn http(connection: Rc<Connection>, mut io: Io, mut prefix: BytesMut) {
         (Codec::Auto, _) => inspect::is_http2_preface(&mut io, &mut prefix, &connection).await,
     };
     if http2 {
-        h2::server::serve(connection.clone(), io, prefix).await;
+        Box::pin(h2::server::serve(connection.clone(), io, prefix)).await;
     } else {
         h1::server::serve(&connection, io, prefix).await;
     }

@@ -60,7 +60,8 @@ pub async fn serve(connection: &Connection, io: Io, prefix: BytesMut) {
         let manager = &connection.manager;
         let spent = manager.max_requests_per_connection.is_some_and(|most| served >= most)
             || manager.max_connection_duration.is_some_and(|most| born.elapsed() >= most);
-        if !one(connection, &mut conn, &mut timer, *parsed, spent).await {
+        // Boxed: a connection that waits for its next request holds no room for one.
+        if !Box::pin(one(connection, &mut conn, &mut timer, *parsed, spent)).await {
             break;
         }
     }
