@@ -1,11 +1,12 @@
 //! Policies that select nothing, contradict each other, or depend on what is not there; gateways' Secrets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lateen_api::networking::gateway::{Server, ServerTlsMode, ServerTlsSettings};
 use lateen_mesh::{
-    AuthorizationPolicy, Gateway, Kind, Labels, LegacyPolicy, Mesh, Meta, Mtls, PeerAuthentication, Target,
-    Workload, labels,
+    AuthorizationPolicy, Credential, Gateway, Issuer, Kind, Labels, LegacyPolicy, Mesh, Meta, Mtls,
+    PeerAuthentication, Target, Workload, labels,
 };
 
 use crate::finding::{Code, Finding, Severity, key};
@@ -17,13 +18,17 @@ pub(crate) fn check(mesh: &Mesh, findings: &mut Vec<Finding>) {
         selection(mesh, Kind::RequestAuthentication, meta, &policy.target, findings);
         for (at, rule) in policy.rules.iter().enumerate() {
             if rule.jwks.is_empty() && rule.jwks_uri.is_empty() {
+                let discovery = match Issuer::has_document(&rule.issuer) {
+                    true => " and its document for OpenID discovery could not be had (istiod's log says why)",
+                    false => "",
+                };
                 findings.push(Finding::new(
                     Code::PolicyDependencyNotUsable,
                     Severity::Error,
                     key(Kind::RequestAuthentication, meta),
                     format!("spec.jwtRules[{at}].jwksUri"),
                     format!(
-                        "no keys are named for the issuer {:?}, so that all its tokens are refused",
+                        "no keys are named for the issuer {:?}{discovery}, so that all its tokens are refused",
                         rule.issuer
                     ),
                     "name the URL of its keys in jwksUri, or put them into jwks",
@@ -228,13 +233,19 @@ fn credentials(mesh: &Mesh, gateway: &Gateway, at: usize, server: &Server, findi
     namespaces.dedup();
     for namespace in namespaces {
         for (field, name, roots) in wanted(tls, mode) {
-            let Some(problem) = unusable(mesh, namespace, name, roots) else { continue };
+            let (severity, message) = match look_at(mesh, namespace, name, roots) {
+                Usable::Yes => continue,
+                Usable::Before(problem) => (Severity::Warning, format!("{problem}; the last good one stays")),
+                Usable::No(problem) => {
+                    (Severity::Error, format!("{problem}; the hosts {} are closed", server.hosts.join(", ")))
+                }
+            };
             findings.push(Finding::new(
                 Code::CredentialNotUsable,
-                Severity::Error,
+                severity,
                 key(Kind::Gateway, &gateway.meta),
                 format!("spec.servers[{at}].tls.{field}"),
-                format!("{problem}; the hosts {} are closed", server.hosts.join(", ")),
+                message,
                 format!(
                     "create a Secret {name:?} in {namespace} with tls.crt and tls.key (and ca.crt for MUTUAL)"
                 ),
@@ -255,24 +266,33 @@ fn wanted(tls: &ServerTlsSettings, mode: ServerTlsMode) -> Vec<(&'static str, &s
     pairs.into_iter().map(|(field, name)| (field, name, false)).chain(roots).collect()
 }
 
-/// Why a Secret cannot be used; `None` when it can.
-fn unusable(mesh: &Mesh, namespace: &str, name: &str, roots: bool) -> Option<String> {
+/// Whether a Secret can be used.
+enum Usable {
+    Yes,
+    /// It could be, and is used as it was.
+    Before(String),
+    No(String),
+}
+
+fn look_at(mesh: &Mesh, namespace: &str, name: &str, roots: bool) -> Usable {
     let name = name.strip_prefix("kubernetes://").unwrap_or(name);
     let own = mesh.credentials.get(namespace, name);
-    let beside = mesh.credentials.get(namespace, &format!("{name}-cacert"));
-    let there = match roots {
-        true => {
-            own.is_some_and(|c| c.authorities.is_some()) || beside.is_some_and(|c| c.authorities.is_some())
-        }
-        false => own.is_some_and(|c| c.pair.is_some()),
-    };
-    let problem = own.and_then(|c| c.problem.clone());
+    let beside = mesh.credentials.get(namespace, &format!("{name}-cacert")).filter(|_| roots);
+    let has = |c: &&Arc<Credential>| if roots { c.authorities.is_some() } else { c.pair.is_some() };
+    let there = [beside, own].into_iter().flatten().any(|c| has(&c));
+    let problem = [beside, own].into_iter().flatten().find_map(|c| {
+        let problem = c.problem.as_ref()?;
+        Some(format!("the Secret {namespace}/{} cannot be used: {problem}", c.meta.name))
+    });
     match (there, problem) {
-        (true, _) => None,
-        (false, Some(problem)) => Some(format!("the Secret {namespace}/{name} cannot be used: {problem}")),
-        (false, None) if roots => {
-            Some(format!("neither {namespace}/{name}-cacert nor {namespace}/{name} has ca.crt (or cacert)"))
+        (true, None) => Usable::Yes,
+        (true, Some(problem)) => Usable::Before(problem),
+        (false, Some(problem)) => Usable::No(problem),
+        (false, None) if roots => Usable::No(format!(
+            "neither {namespace}/{name}-cacert nor {namespace}/{name} has ca.crt (or cacert)"
+        )),
+        (false, None) => {
+            Usable::No(format!("there is no Secret {namespace}/{name} with a certificate and a key"))
         }
-        (false, None) => Some(format!("there is no Secret {namespace}/{name} with a certificate and a key")),
     }
 }

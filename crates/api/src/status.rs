@@ -45,6 +45,8 @@ message! {
         level: AnalysisLevel,
         /// Where it is explained.
         documentation_url: String,
+        /// What is wrong, where, and what to do about it.
+        message: String,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use futures::future::OptionFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::net::TcpListener;
@@ -17,7 +18,9 @@ use crate::leader::{self, Election};
 use crate::secure_port::SecurePort;
 use crate::source::{Injection, MeshConfigMap, Namespaces, kubernetes};
 use crate::webhook::{Injector, OwnService, Webhooks};
-use crate::{Context, ControlOptions, KubeAccess, ads, ca, debug, findings, hub, secure_port, webhook};
+use crate::{
+    Context, ControlOptions, KubeAccess, ads, ca, debug, findings, hub, issuers, secure_port, status, webhook,
+};
 
 /// How long the end may wait for the API to take the leader's lease back.
 const GIVING_BACK: Duration = Duration::from_secs(3);
@@ -106,6 +109,10 @@ impl Control {
         let lease = own.name.replacen("istiod", "istio-leader", 1);
         let election = Election::new(client.clone(), &own.namespace, &lease, &options.pod);
         let election = tokio::spawn(election.run(elected, shutdown.clone()));
+        let status_election = Election::new(client.clone(), &own.namespace, status::LEASE, &options.pod);
+        let status_election = options.write_status.then_some(status_election);
+        let (namespace, pod) = (options.namespace.clone(), options.pod.clone());
+        let peers = status::Peers { namespace, pod, port: addresses.http.port() };
         let writer = Writer { client: client.clone(), own, leads };
         let mesh_roots = MeshRoots::default();
         let names = (trust_domains.clone(), mesh_roots.clone());
@@ -121,9 +128,16 @@ impl Control {
             domain: options.domain,
         };
         let expected = kubernetes(&client, &map, &namespaces, &updates, &mut watches);
+        let weak = updates.downgrade();
         drop(updates);
+        watches.spawn(issuers::keep(Arc::clone(&context.hub), weak));
         watches.spawn(hub::run(Arc::clone(&context.hub), receiver, expected));
-        watches.spawn(findings::report(Arc::clone(&context.hub)));
+        let (tell, analysis) = watch::channel(Arc::default());
+        watches.spawn(findings::report(Arc::clone(&context.hub), tell));
+        let status = status_election.map(|election| {
+            let sources = (Arc::clone(&context), analysis, peers);
+            status::start(client.clone(), sources, election, shutdown.clone(), &mut watches)
+        });
         let injector = Arc::new(Injector {
             config: injection,
             hub: Arc::clone(&context.hub),
@@ -147,7 +161,8 @@ impl Control {
             debug::serve(http, Arc::clone(&context), shutdown.clone()),
             debug::serve(monitoring, context, shutdown.clone()),
         );
-        if tokio::time::timeout(GIVING_BACK, election).await.is_err() {
+        let elections = async { tokio::join!(election, OptionFuture::from(status)) };
+        if tokio::time::timeout(GIVING_BACK, elections).await.is_err() {
             tracing::debug!("the lease was not given back in time");
         }
         watches.shutdown().await;

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::metrics::Metrics;
 use crate::source::{SourceId, Update};
+use crate::status::{Ledger, Note};
 use crate::view::View;
 
 /// How many updates are taken into one snapshot at most; more wait for the next.
@@ -21,6 +22,8 @@ pub struct Hub {
     generator: Mutex<Generator>,
     published: watch::Sender<Published>,
     metrics: Arc<Metrics>,
+    /// Which generation of each resource is part of it since when.
+    pub(crate) ledger: Ledger,
 }
 
 /// A snapshot that was published.
@@ -43,6 +46,7 @@ impl Hub {
             generator: Mutex::new(Generator::new(mesh)),
             published: watch::Sender::new(published),
             metrics,
+            ledger: Ledger::default(),
         })
     }
 
@@ -77,6 +81,7 @@ impl Hub {
             self.published.borrow().number + 1
         };
         self.metrics.on_snapshot(&mesh, changes);
+        self.ledger.published(number);
         // Subscribers look at the generator after this: it must have made its step by now.
         self.published.send_replace(Published { number, version: version_text(number), since });
     }
@@ -106,8 +111,16 @@ pub async fn run(hub: Arc<Hub>, mut updates: mpsc::Receiver<Update>, expected: V
         let received = Instant::now();
         for update in batch.drain(..) {
             let change = match update {
-                Update::Upsert(resource) => apply(&hub.metrics, &mut world, resource),
+                Update::Upsert(resource) => {
+                    Note::taken(&resource).into_iter().for_each(|note| hub.ledger.note(note));
+                    apply(&hub.metrics, &mut world, resource)
+                }
+                Update::Refused(note) => {
+                    hub.ledger.note(note);
+                    Change::None
+                }
                 Update::Remove(key) => {
+                    hub.ledger.remove(&key);
                     hub.metrics.on_event(key.kind, "delete");
                     world.remove(&key)
                 }
@@ -121,12 +134,17 @@ pub async fn run(hub: Arc<Hub>, mut updates: mpsc::Receiver<Update>, expected: V
             }
         }
         let first = hub.published.borrow().number == 0;
-        if !waiting.is_empty() || (since.is_none() && !first) {
+        if !waiting.is_empty() {
+            continue;
+        }
+        if since.is_none() && !first {
+            hub.ledger.published(hub.published.borrow().number);
             continue;
         }
         let (mesh, changes) = world.snapshot();
         let started = since.take().unwrap_or(received);
         if changes.is_empty() && !first {
+            hub.ledger.published(hub.published.borrow().number);
             continue;
         }
         hub.publish(mesh, &changes, started);

@@ -8,12 +8,14 @@ mod control;
 mod debug;
 mod findings;
 mod hub;
+mod issuers;
 mod leader;
 mod metrics;
 mod options;
 mod process;
 mod secure_port;
 pub mod source;
+pub mod status;
 mod view;
 pub mod webhook;
 
@@ -23,7 +25,7 @@ pub use control::{Addresses, Control, run};
 pub use hub::{Hub, Published, queue, run as run_hub};
 pub use metrics::Metrics;
 pub use options::{ControlOptions, EnvironmentError, KubeAccess, Ports};
-pub use source::mesh_settings;
+pub use source::{credential, mesh_settings};
 pub use view::View;
 
 /// What the servers share.

@@ -64,6 +64,8 @@ pub struct ControlOptions {
     /// Whether an xDS client of the secure port must be the workload that its node describes
     /// (`ENABLE_XDS_IDENTITY_CHECK`).
     pub check_identity: bool,
+    /// Whether the status of resources is written (`PILOT_ENABLE_STATUS`).
+    pub write_status: bool,
 }
 
 impl Default for ControlOptions {
@@ -81,6 +83,7 @@ impl Default for ControlOptions {
             inject: InjectConfig::default(),
             ca: CaOptions::default(),
             check_identity: true,
+            write_status: true,
         }
     }
 }
@@ -112,6 +115,7 @@ impl ControlOptions {
         }
         options.ca = CaOptions::from_environment(&options.namespace, variable)?;
         options.check_identity = variable("ENABLE_XDS_IDENTITY_CHECK").is_none_or(|value| value != "false");
+        options.write_status = variable("PILOT_ENABLE_STATUS").is_none_or(|value| value != "false");
         let inject = &mut options.inject;
         inject.cluster_id = variable("CLUSTER_ID").unwrap_or_else(|| inject.cluster_id.clone());
         inject.image = variable("LATEEN_IMAGE").unwrap_or_else(|| inject.image.clone());

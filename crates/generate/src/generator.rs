@@ -214,7 +214,10 @@ impl Generator {
         let before = old.map(|old| (&*old.mesh, &*old.scope));
         let scope = Arc::new(Scope::new(mesh, &key.namespace, sidecar, before));
         let view = View::new(mesh, &scope, &key);
-        let known = old.filter(|old| same_clusters(&old.mesh, mesh, &old.scope, &scope));
+        let known = old.filter(|old| {
+            same_clusters(&old.mesh, mesh, &old.scope, &scope)
+                && (key.kind == ProxyKind::Sidecar || same_gateways(&old.mesh, mesh))
+        });
         // What was patched must not be patched again.
         let known = known.filter(|_| patches.is_empty());
         let lists = build::all(&view, &mut self.cache, known.map(|old| &*old.set));
@@ -289,6 +292,11 @@ fn same_clusters(old: &Mesh, new: &Mesh, old_scope: &Scope, new_scope: &Scope) -
         && Arc::ptr_eq(&old.destination_rules, &new.destination_rules)
         && Arc::ptr_eq(&old.settings, &new.settings)
         && old.same_endpoints(new)
+}
+
+/// Whether nothing has changed that gateways have further clusters for: servers that pass TLS through, and keys of tokens.
+fn same_gateways(old: &Mesh, new: &Mesh) -> bool {
+    Arc::ptr_eq(&old.gateways, &new.gateways) && Arc::ptr_eq(&old.policies, &new.policies)
 }
 
 /// A set of these lists, with every list that has the same content as before taken from the old set; the old set

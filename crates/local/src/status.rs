@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
@@ -83,6 +83,7 @@ async fn findings(client: &Client, text: &mut String) -> Result<()> {
     load::<n::sidecar::SidecarSpec>(client, &mut world).await?;
     load::<n::envoy_filter::EnvoyFilterSpec>(client, &mut world).await?;
     load::<lateen_api::telemetry::TelemetrySpec>(client, &mut world).await?;
+    security(client, &mut world).await?;
     let findings = lateen_analysis::analyze(&world.snapshot().0);
     if findings.is_empty() {
         text.push_str("\nNo references that lead nowhere, no conflicts.\n");
@@ -91,6 +92,22 @@ async fn findings(client: &Client, text: &mut String) -> Result<()> {
     text.push_str("\nFindings:\n");
     for finding in findings {
         let _ = writeln!(text, "  {finding}");
+    }
+    Ok(())
+}
+
+/// Policies, and the Secrets that gateways name.
+async fn security(client: &Client, world: &mut World) -> Result<()> {
+    use lateen_api::{authentication as old, security as s};
+    load::<s::peer_authentication::PeerAuthenticationSpec>(client, world).await?;
+    load::<s::request_authentication::RequestAuthenticationSpec>(client, world).await?;
+    load::<s::authorization_policy::AuthorizationPolicySpec>(client, world).await?;
+    load::<old::PolicySpec>(client, world).await?;
+    load::<old::MeshPolicySpec>(client, world).await?;
+    for secret in Api::<Secret>::all(client.clone()).list(&ListParams::default()).await? {
+        if let Some(credential) = lateen_control::credential(&secret) {
+            world.upsert(Resource::from(credential));
+        }
     }
     Ok(())
 }

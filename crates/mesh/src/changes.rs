@@ -26,6 +26,8 @@ pub enum Kind {
     Policy,
     MeshPolicy,
     Secret,
+    /// Where an issuer of tokens has its keys, as its own document says.
+    Issuer,
     Telemetry,
     WasmPlugin,
     MeshConfig,

@@ -40,8 +40,8 @@ pub use labels::Labels;
 pub use mesh::{Inbound, Mesh, Services};
 pub use meta::Meta;
 pub use policy::{
-    AuthorizationPolicy, AuthorizationRules, JwtTrigger, LegacyPolicy, Mtls, PeerAuthentication, PeerMode,
-    Policies, Recipient, RequestAuthentication, RequestRules, ServedBy, Target, TargetKind,
+    AuthorizationPolicy, AuthorizationRules, Issuer, JwtTrigger, LegacyPolicy, Mtls, PeerAuthentication,
+    PeerMode, Policies, Recipient, RequestAuthentication, RequestRules, ServedBy, Target, TargetKind,
 };
 pub use protocol::Protocol;
 pub use scope::{Egress, Scope, ServicesByHost};

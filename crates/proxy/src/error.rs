@@ -199,6 +199,20 @@ impl Failure {
         }
     }
 
+    /// Envoy's details of a session that is no HTTP; none where its flag says it all.
+    pub fn session_details(&self) -> Option<&'static str> {
+        match self {
+            Failure::ClientClosed
+            | Failure::Drained
+            | Failure::ClientReset
+            | Failure::ClientProtocol(_)
+            | Failure::Timeout
+            | Failure::StreamIdle
+            | Failure::MaxDuration => Some(self.late_details()),
+            _ => None,
+        }
+    }
+
     /// Envoy's details when the response had begun already.
     pub fn late_details(&self) -> &'static str {
         match self {

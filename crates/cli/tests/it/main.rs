@@ -1,12 +1,17 @@
 //! The whole mesh, end to end, as its users meet it.
 
+mod asked;
 mod attacks;
 mod bad_input;
 mod bookinfo;
 mod command_line;
 mod forged;
+mod gateway_tls;
+mod handshakes;
 mod harness;
+mod judges;
 mod mixed;
+mod pki;
 mod static_bootstrap;
 mod tokens;
 mod voting;

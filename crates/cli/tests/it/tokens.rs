@@ -42,6 +42,11 @@ impl Issuer {
         self.token(&header("RS256", "one"), &claims(0, i64::from(i32::MAX)))
     }
 
+    /// A good token of the same key, in the name of another issuer.
+    pub fn of(&self, issuer: &str) -> String {
+        self.token(&header("RS256", "one"), &json!({"iss": issuer, "sub": "teller", "exp": i32::MAX}))
+    }
+
     /// Tokens that must not be believed, with their names.
     pub fn bad(&self) -> Vec<(&'static str, String)> {
         let (rs256, good) = (header("RS256", "one"), claims(0, i64::from(i32::MAX)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lateen_testkit::http;
 
+use crate::handshakes::handshakes;
 use crate::harness::{Mesh, User, envoy, eventually, has_program, missing_peer, samples};
 
 const FILE: &str = "/tmp/wire.pcap";
@@ -53,21 +54,20 @@ fn observe(arguments: &[&str]) {
             if body.contains('%') { Ok(()) } else { Err(body) }
         })
     });
-    redis_is_spoken_in_tls(&mesh, &vote);
+    redis_is_spoken_in_tls(&mesh, &vote, arguments.is_empty());
     http_is_spoken_in_tls(&mesh, &vote);
 }
 
-fn redis_is_spoken_in_tls(mesh: &Mesh, vote: &dyn Fn() -> Result<http::Answer, String>) {
+fn redis_is_spoken_in_tls(mesh: &Mesh, vote: &dyn Fn() -> Result<http::Answer, String>, lateen: bool) {
     let wire = Wire::tap(mesh, "voting-storage-1-0", "voting-storage", 6379);
     assert_eq!(vote().unwrap().status, 302);
     let bytes = wire.bytes(b"outbound_.6379_");
     for plain in ["INCR", "Cats", "+OK"] {
         assert!(!contains(&bytes, plain.as_bytes()), "{plain:?} is on the wire");
     }
-    for wanted in ["outbound_.6379_.v1-0_.voting-storage.voting.svc.cluster.local", "\x05istio"] {
-        assert!(contains(&bytes, wanted.as_bytes()), "no ClientHello has {wanted:?}");
-    }
-    is_tls_1_3(&bytes);
+    let name = "outbound_.6379_.v1-0_.voting-storage.voting.svc.cluster.local";
+    let exchanged: &[&str] = &["istio-peer-exchange", "istio"];
+    are_spoken(&bytes, name, if lateen { exchanged } else { &["istio"] });
 }
 
 fn http_is_spoken_in_tls(mesh: &Mesh, vote: &dyn Fn() -> Result<http::Answer, String>) {
@@ -84,14 +84,18 @@ fn http_is_spoken_in_tls(mesh: &Mesh, vote: &dyn Fn() -> Result<http::Answer, St
         assert!(!contains(&bytes, plain.as_bytes()), "{plain:?} is on the wire");
     }
     let name = "outbound_.8080_.v1-1_.voting-analytics.voting.svc.cluster.local";
-    assert!(contains(&bytes, name.as_bytes()), "no ClientHello has {name:?}");
-    assert!(contains(&bytes, b"\x05istio"), "the mesh's ALPN is offered");
-    is_tls_1_3(&bytes);
+    are_spoken(&bytes, name, &["istio-http/1.1", "istio", "http/1.1"]);
 }
 
-/// A ServerHello chooses TLS 1.3 in its extension `supported_versions` (RFC 8446, section 4.2.1).
-fn is_tls_1_3(bytes: &[u8]) {
-    assert!(contains(bytes, &[0x00, 0x2b, 0x00, 0x02, 0x03, 0x04]), "no ServerHello chooses TLS 1.3");
+/// There are handshakes; each asks for the name and the protocols, and its server chooses TLS 1.3.
+fn are_spoken(bytes: &[u8], name: &str, alpn: &[&str]) {
+    let found = handshakes(bytes);
+    assert!(found.iter().any(|h| h.version.is_some()), "no handshake in {} octets: {found:?}", bytes.len());
+    for handshake in found {
+        let offered: Vec<&str> = handshake.alpn.iter().map(String::as_str).collect();
+        assert_eq!((handshake.server_name.as_str(), &offered[..]), (name, alpn));
+        assert!(handshake.version.is_none_or(|version| version == 0x0304), "{handshake:?}");
+    }
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -146,10 +150,10 @@ impl<'a> Wire<'a> {
 
     /// All that was on the wire, once this was there.
     fn bytes(mut self, awaited: &[u8]) -> Vec<u8> {
-        let bytes = eventually(Duration::from_secs(10), || {
+        eventually(Duration::from_secs(10), || {
             let bytes = self.read();
             if contains(&bytes, awaited) {
-                return Ok(bytes);
+                return Ok(());
             }
             let text: String =
                 bytes.iter().map(|b| if b.is_ascii_graphic() { *b as char } else { '.' }).collect();
@@ -158,7 +162,7 @@ impl<'a> Wire<'a> {
         // Answers may follow the first packet of a connection.
         let bytes = eventually(Duration::from_secs(5), || {
             let more = self.read();
-            if more.len() == bytes.len() || contains(&more, &[0x00, 0x2b, 0x00, 0x02, 0x03, 0x04]) {
+            if handshakes(&more).iter().any(|h| h.version.is_some()) {
                 Ok(more)
             } else {
                 Err("packets still come".into())

@@ -157,7 +157,8 @@ async fn serve<Q: Discovery>(
     let connection = context.registry.add(proxy, identity, istio_version, session);
     context.metrics.on_connect();
     tracing::info!(node = %connection.proxy.id, connection = connection.id, ?protocol, "proxy connected");
-    let mut stream = Stream { connection, context, published, since: Some(seen.since.max(Instant::now())) };
+    let since = Some(seen.since.max(Instant::now()));
+    let mut stream = Stream { connection, context, published, target: seen.number, since };
     let outcome = stream.serve(requests, first, sender).await;
     context.registry.remove(&stream.connection);
     context.metrics.on_disconnect();
@@ -177,6 +178,8 @@ struct Stream<'a> {
     connection: Arc<Connection>,
     context: &'a Context,
     published: watch::Receiver<Published>,
+    /// The publication that the proxy is led to.
+    target: u64,
     /// When the oldest change arrived that the proxy has not acknowledged.
     since: Option<Instant>,
 }
@@ -269,6 +272,8 @@ impl Stream<'_> {
             }
             _ => {}
         }
+        drop(session);
+        self.connection.settle(self.target);
         Ok(())
     }
 
@@ -277,6 +282,8 @@ impl Stream<'_> {
         let published = self.published.borrow_and_update().clone();
         let view = self.context.hub.view(&self.connection.proxy);
         let due = self.connection.session().retarget(view, published.version);
+        self.target = published.number;
+        self.connection.settle(self.target);
         if due > 0 {
             self.since.get_or_insert(published.since);
             tracing::debug!(node = %self.connection.proxy.id, due, "resources are due");

@@ -32,9 +32,18 @@ pub struct Connection {
     /// When it was opened.
     pub connected: SystemTime,
     session: Mutex<Session<View>>,
+    /// The last publication that the proxy has applied as a whole.
+    applied: AtomicU64,
 }
 
 impl Connection {
+    /// The proxy has applied this publication, if it took everything that it was sent.
+    pub(super) fn settle(&self, number: u64) {
+        if self.session().is_applied() {
+            self.applied.store(number, Ordering::Relaxed);
+        }
+    }
+
     /// The protocol state. Never held across an await.
     pub fn session(&self) -> MutexGuard<'_, Session<View>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
@@ -61,6 +70,7 @@ impl Registry {
             istio_version,
             connected,
             session: Mutex::new(session),
+            applied: AtomicU64::new(0),
         });
         self.lock().insert(number, Arc::clone(&connection));
         connection
@@ -74,6 +84,13 @@ impl Registry {
     /// Every open stream, oldest first.
     pub fn all(&self) -> Vec<Arc<Connection>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// How many proxies have applied a publication, and how many there are.
+    pub fn applied(&self, number: u64) -> (usize, usize) {
+        let connections = self.lock();
+        let applied = connections.values().filter(|c| c.applied.load(Ordering::Relaxed) >= number);
+        (applied.count(), connections.len())
     }
 
     /// The newest stream of a proxy, by node id, `pod.namespace` or connection id.

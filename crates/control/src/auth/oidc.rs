@@ -2,20 +2,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use http::Uri;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use lateen_identity::SpiffeId;
 use lateen_identity::jose::{JwtError, KeySet, Token};
-use lateen_identity::{SpiffeId, TrustBundle};
-use rustls::pki_types::ServerName;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::{AuthError, Caller, Proof};
 use crate::ca::TrustDomains;
+use crate::issuers;
 
 /// Clocks may differ by so many seconds.
 const SKEW: u64 = 60;
@@ -23,8 +16,6 @@ const SKEW: u64 = 60;
 const FRESH: Duration = Duration::from_secs(300);
 /// But no more often: tokens that name keys of their own invention must not make us hammer the issuer.
 const PAUSE: Duration = Duration::from_secs(10);
-const LIMIT: Duration = Duration::from_secs(10);
-const MAX_ANSWER: usize = 1 << 20;
 
 /// An issuer of tokens (`JWT_RULE`, Istio's `JWTRule` as JSON).
 #[derive(Clone, Debug, Deserialize)]
@@ -150,69 +141,11 @@ impl Oidc {
         if let Some(jwks) = &self.options.jwks {
             return Ok(KeySet::parse(jwks.as_bytes())?);
         }
+        let roots = self.options.ca_file.as_deref();
         let uri = match &self.options.jwks_uri {
             Some(uri) => uri.clone(),
-            None => {
-                let issuer = self.options.issuer.trim_end_matches('/');
-                let discovery = format!("{issuer}/.well-known/openid-configuration");
-                let document: serde_json::Value = serde_json::from_slice(&self.get(&discovery).await?)?;
-                let uri = document.get("jwks_uri").and_then(serde_json::Value::as_str);
-                uri.with_context(|| format!("{discovery} names no jwks_uri"))?.to_owned()
-            }
+            None => issuers::discover(&self.options.issuer, roots).await?,
         };
-        KeySet::parse(&self.get(&uri).await?).with_context(|| uri)
+        KeySet::parse(&issuers::get(&uri, roots).await?).with_context(|| uri)
     }
-
-    async fn get(&self, uri: &str) -> Result<Bytes> {
-        let answer = tokio::time::timeout(LIMIT, self.request(uri.parse().with_context(|| uri.to_owned())?));
-        answer.await.with_context(|| format!("{uri} takes too long"))?.with_context(|| uri.to_owned())
-    }
-
-    async fn request(&self, uri: Uri) -> Result<Bytes> {
-        let host = uri.host().context("there is no host")?.trim_matches(['[', ']']).to_owned();
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => bail!("the URL must begin with https:// or http://"),
-        };
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host.as_str(), port)).await?;
-        if !secure {
-            return exchange(stream, &uri).await;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(self.roots()?)
-            .with_no_client_auth();
-        let name = ServerName::try_from(host)?;
-        exchange(TlsConnector::from(Arc::new(config)).connect(name, stream).await?, &uri).await
-    }
-
-    /// The roots of `caFile`, else the system's.
-    fn roots(&self) -> Result<rustls::RootCertStore> {
-        const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
-        let file = self.options.ca_file.as_deref().unwrap_or(std::path::Path::new(SYSTEM));
-        let shown = || file.display().to_string();
-        let text = std::fs::read_to_string(file).with_context(shown)?;
-        Ok(TrustBundle::from_pem(&text).with_context(shown)?.roots()?)
-    }
-}
-
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, uri: &Uri) -> Result<Bytes> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let host = uri.authority().map_or("", |authority| authority.as_str());
-    let request = http::Request::get(path)
-        .header("host", host)
-        .header("accept", "application/json")
-        .body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    if !response.status().is_success() {
-        bail!("the answer is {}", response.status());
-    }
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    connection.abort();
-    Ok(body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes())
 }

@@ -2,6 +2,7 @@
 
 mod authenticationz;
 mod config_dump;
+mod distribution;
 mod pages;
 mod syncz;
 
@@ -12,7 +13,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::Context;
+use crate::{Context, status};
 
 /// Serves readiness, metrics and debug pages until `shutdown`.
 pub async fn serve(listener: TcpListener, context: Arc<Context>, shutdown: CancellationToken) {
@@ -23,6 +24,7 @@ pub async fn serve(listener: TcpListener, context: Arc<Context>, shutdown: Cance
         .route("/debug", get(pages::index))
         .route("/debug/syncz", get(syncz::syncz))
         .route("/debug/config_dump", get(config_dump::config_dump))
+        .route(status::PAGE, get(distribution::distribution))
         .route("/debug/authenticationz", get(authenticationz::authenticationz))
         .route("/debug/endpointz", get(pages::endpointz))
         .route("/debug/registryz", get(pages::registryz))

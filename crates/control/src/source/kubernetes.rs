@@ -16,6 +16,7 @@ use super::observed::{Observed, api_resource};
 use super::watch::{Taken, Watch};
 use super::{Injection, SourceId, Update, mesh_config, secret};
 use crate::ca::{MeshRoots, TrustDomains};
+use crate::status::Note;
 
 /// Objects of a page of a list.
 const PAGE: u32 = 500;
@@ -141,7 +142,7 @@ impl Start<'_> {
                     errors = lateen_api::object::join(&errors),
                     "resource cannot be read; the last good one stays"
                 );
-                Taken::Keep
+                Taken::Refused(Box::new(Note::refused(id, meta, errors)))
             }
         });
     }

@@ -10,8 +10,12 @@ mod watch;
 pub use injection::Injection;
 pub use kubernetes::{MeshConfigMap, Namespaces, kubernetes};
 pub use mesh_config::settings as mesh_settings;
+pub(crate) use observed::api_resource;
+pub use secret::credential;
 
 use lateen_mesh::{ConfigKey, Kind, Resource};
+
+use crate::status::Note;
 
 /// Names a source: the kind that it delivers.
 pub type SourceId = Kind;
@@ -21,6 +25,8 @@ pub type SourceId = Kind;
 pub enum Update {
     /// An object is new or changed.
     Upsert(Resource),
+    /// An object cannot be read: what it was before stays.
+    Refused(Note),
     /// An object is gone.
     Remove(ConfigKey),
     /// The source has delivered everything that there was when it started.
@@ -49,6 +55,7 @@ pub fn kind_of(resource: &Resource) -> Kind {
         Resource::Policy(_) => Kind::Policy,
         Resource::MeshPolicy(_) => Kind::MeshPolicy,
         Resource::Credential(_) => Kind::Secret,
+        Resource::Issuer(_) => Kind::Issuer,
         Resource::Settings(_) => Kind::MeshConfig,
     }
 }

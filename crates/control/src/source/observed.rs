@@ -67,7 +67,7 @@ impl<S: Kind> kube::Resource for Observed<S> {
 }
 
 /// Where a version of a kind is served.
-pub(super) fn api_resource<S: Kind>(version: &str) -> ApiResource {
+pub(crate) fn api_resource<S: Kind>(version: &str) -> ApiResource {
     ApiResource {
         group: S::GROUP.into(),
         version: version.into(),

@@ -34,7 +34,8 @@ pub(super) fn take(secret: &Secret) -> Taken {
     }
 }
 
-fn credential(secret: &Secret) -> Option<Credential> {
+/// What a Secret holds for TLS; `None` when that is nothing.
+pub fn credential(secret: &Secret) -> Option<Credential> {
     let data = secret.data.as_ref()?;
     let certificate = text(data, ["tls.crt", "cert"]);
     let key = text(data, ["tls.key", "key"]);

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{SourceId, Update};
+use crate::status::Note;
 use lateen_mesh::ConfigKey;
 
 /// Waits between attempts to reach the API: short at first, so that a restart is noticed at once.
@@ -22,6 +23,8 @@ pub(super) enum Taken {
     Upsert(Box<lateen_mesh::Resource>),
     /// It is there, but cannot be read: what it was before stays.
     Keep,
+    /// The same, for a resource whose status tells about it.
+    Refused(Box<Note>),
     /// It is nothing to the mesh.
     Ignore,
 }
@@ -160,6 +163,7 @@ impl Known {
     fn taken(&self, taken: Taken, key: &ConfigKey) -> Option<Option<Update>> {
         match taken {
             Taken::Upsert(resource) => Some(Some(Update::Upsert(*resource))),
+            Taken::Refused(note) => Some(Some(Update::Refused(*note))),
             Taken::Keep if self.keys.contains(key) => Some(None),
             Taken::Keep | Taken::Ignore => None,
         }

@@ -8,6 +8,7 @@ mod envoy;
 mod fake_api;
 mod issuers;
 mod objects;
+mod status;
 mod webhooks;
 
 use lateen_control::ca::CaOptions;

@@ -51,7 +51,8 @@ pub(crate) fn of_service(
         for subset in std::iter::once(None).chain(subsets) {
             let policy = Policy::of(rule_spec, subset, port.number);
             let cluster = outbound(service, port, subset, &policy, settings, caller);
-            clusters.push(finish(&cluster, Some(metadata(service, port, subset, rule))));
+            let own_tls = policy.tls.is_some_and(client::is_own);
+            clusters.push(finish(&cluster, Some(metadata(service, port, subset, rule, own_tls))));
         }
     }
     clusters
@@ -72,6 +73,7 @@ fn metadata(
     port: &Port,
     subset: Option<&Subset>,
     rule: Option<&DestinationRule>,
+    own_tls: bool,
 ) -> ordered::Metadata {
     let mut fields =
         vec![("services", services([service])), ("default_original_port", ordered::number(port.number))];
@@ -82,6 +84,10 @@ fn metadata(
             meta.namespace, meta.name
         );
         fields.push(("config", ordered::text(&path)));
+    }
+    if own_tls {
+        // Servers outside of the mesh need not know the names by which the mesh's proxies tell protocols.
+        fields.push(("alpn_override", ordered::text("false")));
     }
     ordered::istio(fields)
 }

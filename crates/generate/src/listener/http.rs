@@ -19,7 +19,7 @@ use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager
 use lateen_xds::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use lateen_xds::pb::google::protobuf::Any;
 
-use super::{access_log, stats};
+use super::{access_log, alpn, stats};
 use crate::proto::{ads, any, boolean, empty_any, seconds};
 use crate::proxy::Flavour;
 use crate::route::filters;
@@ -64,7 +64,7 @@ pub(crate) fn manager(
         stat_prefix: stat_prefix.to_owned(),
         server_name: "istio-envoy".to_owned(),
         route_specifier: Some(routes),
-        http_filters: http_filters(settings, flavour, guards),
+        http_filters: http_filters(side, settings, flavour, guards),
         access_log: access_log::of(settings, flavour),
         use_remote_address: boolean(side == Side::Gateway),
         generate_request_id: boolean(true),
@@ -136,17 +136,20 @@ fn forwarded(settings: &Settings) -> ForwardClientCertDetails {
 }
 
 /// The HTTP filters in the order in which requests pass them.
-fn http_filters(settings: &Settings, flavour: Flavour, guards: &[HttpFilter]) -> Vec<HttpFilter> {
+fn http_filters(side: Side, settings: &Settings, flavour: Flavour, guards: &[HttpFilter]) -> Vec<HttpFilter> {
     let http = |name: &str, config: Any| HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(config)),
         ..HttpFilter::default()
     };
-    let mut list = Vec::with_capacity(5);
+    let mut list = Vec::with_capacity(6);
     if flavour == Flavour::Lateen {
         list.push(http("istio.metadata_exchange", empty_any("io.istio.http.peer_metadata.Config")));
     }
     list.extend_from_slice(guards);
+    if flavour == Flavour::Lateen && side != Side::Inbound {
+        list.push(http(alpn::NAME, alpn::config()));
+    }
     list.push(http(filters::FAULT, lateen_xds::any(&HttpFault::default())));
     list.push(http(filters::CORS, lateen_xds::any(&Cors {})));
     if let Some(config) = stats::config(settings).filter(|_| flavour == Flavour::Lateen) {

@@ -1,6 +1,7 @@
 //! LDS: the listeners of sidecars and gateways.
 
 mod access_log;
+mod alpn;
 pub(crate) mod auto_passthrough;
 pub(crate) mod gateway;
 pub(crate) mod http;

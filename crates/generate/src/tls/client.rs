@@ -73,6 +73,11 @@ pub(crate) fn secure(cluster: &mut Cluster, rule: Option<&ClientTlsSettings>, up
     };
 }
 
+/// Whether a rule asks for TLS that is not the mesh's.
+pub(crate) fn is_own(rule: &ClientTlsSettings) -> bool {
+    matches!(rule.mode.unwrap_or_default(), ClientTlsMode::Simple | ClientTlsMode::Mutual)
+}
+
 fn automatic(cluster: &mut Cluster, upstream: &Upstream<'_>) {
     if !upstream.certified || !upstream.settings.auto_mtls || upstream.service.external {
         return;

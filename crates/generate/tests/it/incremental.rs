@@ -140,3 +140,42 @@ fn a_service_that_goes_takes_its_resources_with_it() {
     assert!(removed.iter().all(|name| name.contains("details")));
     assert!(delta.of(TypeUrl::Cluster).all(|d| d.changed.is_empty()));
 }
+
+/// What gateways have besides the services' clusters: those of server names, and of keys.
+const EDGE: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 15443, name: auto, protocol: TLS}, hosts: ['*.local'], tls: {mode: AUTO_PASSTHROUGH}}
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens, namespace: istio-system}
+spec: {jwtRules: [{issuer: a, jwksUri: 'https://issuer.example/keys'}]}
+";
+
+#[test]
+fn a_gateway_that_is_changed_step_by_step_is_as_if_it_were_new() {
+    let mut cluster = Cluster0::new();
+    cluster.apply(RULES);
+    let proxy = crate::kit::ingress("lateen");
+    let mut generator = Generator::new(cluster.mesh());
+    generator.resources(&proxy);
+    cluster.apply(EDGE);
+    let (mesh, changes) = cluster.world.snapshot();
+    generator.step(mesh.clone(), &changes);
+    let (stepped, fresh) = (generator.resources(&proxy), Generator::new(mesh).resources(&proxy));
+    for type_url in TypeUrl::ALL {
+        let of = |r: &lateen_generate::ProxyResources| {
+            r.iter(type_url).map(|r| (r.name.to_string(), r.body.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&stepped), of(&fresh), "{type_url}");
+    }
+    let clusters: Vec<String> = stepped.iter(TypeUrl::Cluster).map(|r| r.name.to_string()).collect();
+    for name in ["outbound_.80_._.a.default.svc.cluster.local", "outbound|443|jwks|issuer.example"] {
+        assert!(clusters.iter().any(|c| c == name), "{name} is not among {clusters:?}");
+    }
+}

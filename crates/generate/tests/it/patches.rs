@@ -3,6 +3,7 @@
 use lateen_generate::Generator;
 use lateen_xds::TypeUrl;
 use lateen_xds::pb::envoy::config::route::v3::route::Action;
+use lateen_xds::pb::google::protobuf::value::Kind;
 
 use crate::kit::{Cluster0, Read, ingress, sidecar};
 use crate::telemetry::managers;
@@ -47,6 +48,29 @@ fn patched(filters: &[String], program: &str) -> Read {
 fn http_filters(seen: &Read, listener: &str) -> Vec<String> {
     let manager = managers(&seen.listener(listener)).remove(0);
     manager.http_filters.into_iter().map(|f| f.name).collect()
+}
+
+#[test]
+fn lateens_proxies_tell_the_protocol_of_each_request_in_the_handshake() {
+    let at = |program: &str, listener: &str| {
+        let filters = http_filters(&patched(&[], program), listener);
+        let fault = filters.iter().position(|f| f == "envoy.filters.http.fault");
+        (filters.iter().position(|f| f == "istio.alpn"), fault)
+    };
+    let (alpn, fault) = at("lateen", "0.0.0.0_80");
+    assert!(alpn.is_some() && alpn < fault);
+    assert_eq!(at("lateen", "virtualInbound").0, None, "servers announce nothing");
+    assert_eq!(at("envoy", "0.0.0.0_80").0, None, "upstream's Envoy has no such filter");
+    let own = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\n\
+               spec: {host: a, trafficPolicy: {tls: {mode: SIMPLE}}}\n";
+    for (rule, expected) in [(own, Some("false")), ("", None)] {
+        let seen = patched(&[rule.to_owned()], "lateen");
+        let metadata = seen.cluster("outbound|80||a.default.svc.cluster.local").metadata.expect("metadata");
+        let value =
+            metadata.filter_metadata["istio"].fields.get("alpn_override").and_then(|v| v.kind.clone());
+        let text = expected.map(|text| Kind::StringValue(text.to_owned()));
+        assert_eq!(value, text);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! In order: what the user mapped (`--image`), this mesh's own image, the demo applications, well-known servers that
 //! the host has installed, and last a stand-in that says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -38,7 +38,7 @@ impl Images {
     fn program(&self, image: &str) -> Program {
         let name = repository(image);
         if let Some(mapped) = self.mapped.iter().find(|m| m.image == image || m.image == name) {
-            return Program { entry_point: mapped.command.clone(), ..Program::default() };
+            return Program { entry_point: seen_inside(&mapped.command), ..Program::default() };
         }
         if is_own(name) {
             return self.own(&[]);
@@ -141,6 +141,15 @@ impl ImageResolver for Images {
     }
 }
 
+/// A command of the host as containers find it: they have a `/tmp` of their own, say.
+fn seen_inside(command: &[String]) -> Vec<String> {
+    let mut command = command.to_vec();
+    if let Some(program) = command.first_mut().filter(|program| program.starts_with('/')) {
+        *program = lateen_node::launcher::host_file(Path::new(program)).to_string_lossy().into_owned();
+    }
+    command
+}
+
 /// Whether the image is this mesh's own, or one of Istio's for the same role.
 fn is_own(name: &str) -> bool {
     let short = name.rsplit('/').next().unwrap_or(name);
@@ -169,6 +178,7 @@ mod tests {
     #[test]
     fn the_users_mapping_comes_first_for_every_tag() {
         assert_eq!(images().program("example.com/app:7").entry_point, ["/bin/app", "--fast"]);
+        assert_eq!(seen_inside(&["/tmp/app".into()]), ["/.lateen/host/tmp/app"]);
     }
 
     #[test]

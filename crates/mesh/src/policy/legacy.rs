@@ -1,7 +1,10 @@
 //! The old API's policies, in terms of today's.
 
+use std::sync::Arc;
+
 use lateen_api::authentication::{
-    LegacyMutualTlsMode, PathMatch, PeerMethod, PolicySpec, PrincipalBinding, TargetPort, TargetSelector,
+    LegacyJwt, LegacyMutualTlsMode, PathMatch, PeerMethod, PolicySpec, PrincipalBinding, TargetPort,
+    TargetSelector,
 };
 use lateen_api::security::request_authentication::{JwtHeader, JwtRule};
 
@@ -87,10 +90,29 @@ impl LegacyPolicy {
             && (self.spec.targets.is_empty() || self.specificity(served).is_some())
     }
 
+    /// The same with the keys of issuers that are named without keys, as far as `find` knows where they are.
+    pub(crate) fn with_keys(self: &Arc<Self>, find: &impl Fn(&str) -> Option<String>) -> Arc<Self> {
+        let found = |jwt: &LegacyJwt| {
+            let open = jwt.jwks.is_empty() && jwt.jwks_uri.is_empty();
+            open.then(|| find(&jwt.issuer)).flatten()
+        };
+        let methods = || self.spec.origins.iter().filter_map(|origin| origin.jwt.as_ref());
+        if methods().all(|jwt| found(jwt).is_none()) {
+            return self.clone();
+        }
+        let mut located = (**self).clone();
+        for jwt in located.spec.origins.iter_mut().filter_map(|origin| origin.jwt.as_mut()) {
+            if let Some(uri) = found(jwt) {
+                jwt.jwks_uri = uri;
+            }
+        }
+        Arc::new(located)
+    }
+
     /// The tokens of `origins`, in today's terms, each with the requests that it is for.
     pub fn jwt_rules(&self) -> Vec<(JwtRule, Vec<JwtTrigger>)> {
         let methods = self.spec.origins.iter().filter_map(|origin| origin.jwt.as_ref());
-        let one = |jwt: &lateen_api::authentication::LegacyJwt| {
+        let one = |jwt: &LegacyJwt| {
             let rule = JwtRule {
                 issuer: jwt.issuer.clone(),
                 audiences: jwt.audiences.clone(),

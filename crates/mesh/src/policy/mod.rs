@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use authorization::{AuthorizationPolicy, AuthorizationRules};
 pub use legacy::LegacyPolicy;
 pub use peer::{Mtls, PeerAuthentication, PeerMode, ServedBy};
-pub use request::{JwtTrigger, RequestAuthentication, RequestRules};
+pub use request::{Issuer, JwtTrigger, RequestAuthentication, RequestRules};
 pub use target::{Recipient, Target, TargetKind};
 
 use crate::Meta;

@@ -24,6 +24,44 @@ impl RequestAuthentication {
         let target = Target::new(spec.selector.as_ref(), spec.target_ref.as_ref(), &spec.target_refs);
         RequestAuthentication { meta, target, rules: spec.jwt_rules }
     }
+
+    /// The same with the keys of issuers that are named without keys, as far as `find` knows where they are.
+    ///
+    /// Source: Istio, JWTRule `jwksUri`: optional where it can be found by OpenID discovery.
+    pub(crate) fn with_keys(self: &Arc<Self>, find: &impl Fn(&str) -> Option<String>) -> Arc<Self> {
+        let found = |rule: &JwtRule| Issuer::is_needed(rule).then(|| find(&rule.issuer)).flatten();
+        if self.rules.iter().all(|rule| found(rule).is_none()) {
+            return self.clone();
+        }
+        let mut located = (**self).clone();
+        for rule in &mut located.rules {
+            if let Some(uri) = found(rule) {
+                rule.jwks_uri = uri;
+            }
+        }
+        Arc::new(located)
+    }
+}
+
+/// Where an issuer of tokens has its keys, as the document says that OpenID Connect Discovery finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The issuer, as rules name it.
+    pub name: Arc<str>,
+    /// The URL of its keys.
+    pub jwks_uri: Arc<str>,
+}
+
+impl Issuer {
+    /// Whether a rule leaves it to the issuer to say where its keys are.
+    pub fn is_needed(rule: &JwtRule) -> bool {
+        rule.jwks.is_empty() && rule.jwks_uri.is_empty() && Self::has_document(&rule.issuer)
+    }
+
+    /// Whether an issuer is an URL, so that it can be asked.
+    pub fn has_document(issuer: &str) -> bool {
+        issuer.starts_with("https://") || issuer.starts_with("http://")
+    }
 }
 
 /// Which requests need a token of the old API: those of an included path (all, if none is named) and no excluded one.

@@ -116,6 +116,7 @@ impl World {
             Resource::Policy(object) => {
                 self.put_legacy(LegacyPolicy { meta: Meta::of(&object.metadata), spec: object.spec })
             }
+            Resource::Issuer(issuer) => self.put_issuer(*issuer),
             Resource::MeshPolicy(object) => {
                 self.put_legacy(LegacyPolicy { meta: Meta::of(&object.metadata), spec: object.spec.0 })
             }
@@ -155,6 +156,7 @@ impl World {
             | Kind::AuthorizationPolicy
             | Kind::Policy
             | Kind::MeshPolicy
+            | Kind::Issuer
             | Kind::Secret => self.remove_security(key),
             _ => Change::None,
         }

@@ -5,7 +5,7 @@ use lateen_api::{
     ProxyConfig, RequestAuthentication, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry,
 };
 
-use crate::{Credential, Settings};
+use crate::{Credential, Issuer, Settings};
 
 /// One object as it comes from the Kubernetes API.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub enum Resource {
     MeshPolicy(Box<MeshPolicy>),
     /// What a Secret holds for TLS.
     Credential(Box<Credential>),
+    /// Where an issuer of tokens has its keys.
+    Issuer(Box<Issuer>),
     /// What MeshConfig says.
     Settings(Box<Settings>),
 }
@@ -65,5 +67,6 @@ from! {
     Policy: Policy,
     MeshPolicy: MeshPolicy,
     Credential: Credential,
+    Issuer: Issuer,
     Settings: Settings,
 }

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use super::{World, put};
 use crate::policy::Declared;
 use crate::{
-    AuthorizationPolicy, Change, ConfigKey, Credential, Credentials, Kind, LegacyPolicy, Mesh, Meta,
+    AuthorizationPolicy, Change, ConfigKey, Credential, Credentials, Issuer, Kind, LegacyPolicy, Mesh, Meta,
     PeerAuthentication, Policies, RequestAuthentication,
 };
 
 /// The kinds that [`Policies`] are made from.
-const POLICIES: [Kind; 5] = [
+const POLICIES: [Kind; 6] = [
     Kind::PeerAuthentication,
     Kind::RequestAuthentication,
     Kind::AuthorizationPolicy,
     Kind::Policy,
     Kind::MeshPolicy,
+    Kind::Issuer,
 ];
 
 /// Policies and Secrets as they are declared.
@@ -27,6 +28,8 @@ pub(super) struct Security {
     authorization: HashMap<ConfigKey, Arc<AuthorizationPolicy>>,
     legacy: HashMap<ConfigKey, Arc<LegacyPolicy>>,
     credentials: Credentials,
+    /// Where issuers have their keys, as they say themselves.
+    issuers: HashMap<Arc<str>, Arc<str>>,
 }
 
 impl World {
@@ -76,6 +79,13 @@ impl World {
         self.config(true, key)
     }
 
+    /// Takes where an issuer has its keys: for rules that name the issuer alone.
+    pub(super) fn put_issuer(&mut self, new: Issuer) -> Change {
+        let key = ConfigKey::new(Kind::Issuer, "", new.name.clone());
+        let before = self.security.issuers.insert(new.name, new.jwks_uri.clone());
+        self.config(before != Some(new.jwks_uri), key)
+    }
+
     /// Forgets a policy or a Secret.
     pub(super) fn remove_security(&mut self, key: &ConfigKey) -> Change {
         let of = &mut self.security;
@@ -84,6 +94,7 @@ impl World {
             Kind::RequestAuthentication => of.requests.remove(key).is_some(),
             Kind::AuthorizationPolicy => of.authorization.remove(key).is_some(),
             Kind::Policy | Kind::MeshPolicy => of.legacy.remove(key).is_some(),
+            Kind::Issuer => of.issuers.remove(&key.name).is_some(),
             Kind::Secret => of.credentials.all.remove(&(key.namespace.clone(), key.name.clone())).is_some(),
             _ => false,
         };
@@ -100,11 +111,14 @@ impl World {
         if !POLICIES.iter().any(stale) && !stale(&Kind::MeshConfig) {
             return;
         }
+        let find = |issuer: &str| of.issuers.get(issuer).map(|uri| uri.to_string());
+        let requests: Vec<_> = of.requests.values().map(|p| p.with_keys(&find)).collect();
+        let legacy: Vec<_> = of.legacy.values().map(|p| p.with_keys(&find)).collect();
         let declared = Declared {
             peers: of.peers.values().collect(),
-            requests: of.requests.values().collect(),
+            requests: requests.iter().collect(),
             authorization: of.authorization.values().collect(),
-            legacy: of.legacy.values().collect(),
+            legacy: legacy.iter().collect(),
         };
         mesh.policies = Arc::new(Policies::index(declared, &self.settings.root_namespace));
         let for_peers = [Kind::PeerAuthentication, Kind::Policy, Kind::MeshPolicy, Kind::MeshConfig];

@@ -26,9 +26,6 @@ pub fn request_headers(exchange: &mut Exchange<'_>, action: &RouteAction) {
             head.path = path;
         }
     }
-    if let (Some(operation), false) = (&route.decorator, suppress) {
-        head.headers.set("x-envoy-decorator-operation", operation.clone());
-    }
 }
 
 fn set_authority(action: &RouteAction, head: &mut RequestHead, host: Bytes) {

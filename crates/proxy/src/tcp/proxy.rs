@@ -29,7 +29,7 @@ pub async fn serve(
     if let Err(failure) = result {
         info.flags.insert(failure.flag());
         info.upstream.failure = failure.transport_reason().map(Into::into);
-        info.details = Some(failure.late_details().into());
+        info.details = failure.session_details().map(Into::into);
     }
     info.timings.end = Some(info.elapsed());
     stats.downstream_cx_rx_bytes_total.add(info.bytes.received);

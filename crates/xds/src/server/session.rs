@@ -229,6 +229,12 @@ impl<R: Resources> Session<R> {
         self.types.iter().all(|t| !t.has_work() && t.gone.is_empty() && t.unacknowledged.is_empty())
     }
 
+    /// Whether the client has everything that it subscribed to, and refused nothing of it.
+    pub fn is_applied(&self) -> bool {
+        let served = self.types.iter().any(|t| t.status.responses > 0);
+        served && self.is_settled() && self.types.iter().all(|t| t.status.nack.is_none())
+    }
+
     /// Visits what the client subscribed to and has been, or is about to be, sent.
     pub fn visit_subscribed(&self, type_url: TypeUrl, visitor: &mut dyn FnMut(&Arc<Encoded>)) {
         let subscription = &self.types[type_url.index()].subscription;
