@@ -1,7 +1,7 @@
 //! Servers that policies ask: who may pass, by gRPC and by HTTP, and which keys sign tokens. A test runs this program in
 //! a pod with [`serve`] as its only test.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;

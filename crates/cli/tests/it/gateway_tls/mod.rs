@@ -229,6 +229,7 @@ fn what_cannot_be_used_closes_its_host_only(edge: &mut Edge) {
     ] {
         assert!(findings.contains(part), "{part:?} is not in:\n{findings}");
     }
+    the_gateways_status_tells(edge, "there is no Secret istio-system/missing");
     edge.serves("simple.example", "/status/200", &[], "HTTP/2 200");
     // Both are served as soon as there is something to serve them with.
     let (missing, mended) = (
@@ -239,6 +240,27 @@ fn what_cannot_be_used_closes_its_host_only(edge: &mut Edge) {
     edge.secret(GATEWAYS, "mismatch", &[("cert", &mended.certificate), ("key", &mended.key)]);
     edge.serves("missing.example", "/status/200", &[], "HTTP/2 200");
     edge.serves("mismatch.example", "/status/200", &[], "HTTP/2 200");
+}
+
+/// Its messages, and that every proxy has it all the same.
+fn the_gateways_status_tells(edge: &Edge, part: &str) {
+    let status = |path: &str| {
+        edge.mesh.kubectl(&["get", "gateway", "edge", "-o", &format!("jsonpath={{.status{path}}}")])
+    };
+    eventually(Duration::from_secs(10), || {
+        let said = status(".validationMessages[*].message");
+        if said.contains(part) { Ok(()) } else { Err(status("")) }
+    });
+    eventually(Duration::from_secs(10), || {
+        let said = status(".conditions[?(@.type=='Reconciled')].message");
+        let (applied, all) =
+            said.strip_suffix(" proxies up to date.").and_then(|s| s.split_once('/')).unwrap_or_default();
+        if !all.is_empty() && applied == all && all != "0" { Ok(()) } else { Err(said) }
+    });
+    assert_eq!(
+        status(".observedGeneration"),
+        edge.mesh.kubectl(&["get", "gateway", "edge", "-o", "jsonpath={.metadata.generation}"])
+    );
 }
 
 fn a_new_certificate_is_shown_at_once(edge: &mut Edge) {
