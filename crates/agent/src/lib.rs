@@ -12,6 +12,7 @@ mod prober;
 mod proxy;
 mod run;
 pub mod security;
+mod startup;
 mod status;
 mod wait;
 

@@ -1,6 +1,7 @@
 //! The agent's life: start, serve, drain, end.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,7 @@ use crate::environment::Environment;
 use crate::prober::Probers;
 use crate::proxy::Proxy;
 use crate::security::{Security, SecurityOptions};
+use crate::startup::Startup;
 use crate::status::{self, Status};
 use crate::wait::wait;
 
@@ -21,16 +23,17 @@ use crate::wait::wait;
 /// # Errors
 /// The command line or the environment cannot be understood, a port is taken, or the proxy fails.
 pub fn main(words: &[String]) -> Result<()> {
+    let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if words == ["wait"] {
         return runtime.block_on(wait());
     }
     let arguments = Arguments::parse(words)?;
     let environment = Environment::read()?;
-    runtime.block_on(run(arguments, environment))
+    runtime.block_on(run(arguments, environment, started))
 }
 
-async fn run(arguments: Arguments, environment: Environment) -> Result<()> {
+async fn run(arguments: Arguments, environment: Environment, started: Instant) -> Result<()> {
     let application = match &environment.prometheus {
         Some(json) => {
             Some(serde_json::from_str(json).context("environment variable ISTIO_PROMETHEUS_ANNOTATIONS")?)
@@ -45,12 +48,15 @@ async fn run(arguments: Arguments, environment: Environment) -> Result<()> {
         quit: CancellationToken::new(),
         draining: CancellationToken::new(),
         security,
+        startup: Startup::default(),
     });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let binary = arguments.binary.clone().or_else(|| environment.binary.clone().map(Into::into));
     let bootstrap = bootstrap::build(&arguments, &environment, binary.is_some());
     let mut proxy = Proxy::start(binary.as_deref(), bootstrap, &arguments, &environment).await?;
+    let starting = status.clone();
+    tokio::spawn(async move { starting.startup.watch(started).await });
     let server = status::serve(AGENT_PORT, status.clone());
     tokio::pin!(server);
     tokio::select! {

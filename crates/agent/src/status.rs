@@ -16,6 +16,7 @@ use crate::admin;
 use crate::client;
 use crate::prober::Probers;
 use crate::security::Security;
+use crate::startup::Startup;
 
 /// What the server answers from.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Status {
     pub draining: CancellationToken,
     /// The workload's identity.
     pub security: Security,
+    /// When the proxy was ready.
+    pub startup: Startup,
 }
 
 /// `ISTIO_PROMETHEUS_ANNOTATIONS`.
@@ -90,6 +93,7 @@ async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     if let Some(expiry) = status.security.certificate_expiry() {
         text.extend_from_slice(expiry_metric(expiry).as_bytes());
     }
+    text.extend_from_slice(status.startup.metric().as_bytes());
     if let Some(metrics) = application {
         if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');

@@ -30,7 +30,8 @@ pub(crate) fn volumes(settings: &Settings<'_>) -> Result<Vec<Volume>, InjectErro
                 "audience": "istio-ca", "expirationSeconds": TOKEN_SECONDS, "path": "istio-token",
             } },
         ] } }),
-        json!({ "name": "istiod-ca-cert", "configMap": { "name": "istio-ca-root-cert", "optional": true } }),
+        // Not optional: the pod waits for it, where an empty volume would only be filled a minute later.
+        json!({ "name": "istiod-ca-cert", "configMap": { "name": "istio-ca-root-cert" } }),
     ];
     if let Some(bootstrap) = annotations::get(settings.pod, BOOTSTRAP_OVERRIDE) {
         list.push(json!({ "name": "custom-bootstrap-volume", "configMap": { "name": bootstrap } }));

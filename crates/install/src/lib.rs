@@ -14,5 +14,5 @@ mod values;
 pub use charts::Chart;
 pub use cluster::{Applied, Cluster, Finding, Level, Progress, Removed};
 pub use presets::{GATEWAY_NAMESPACE, GatewayKind, Profile, Traffic};
-pub use release::{Manifest, Release};
+pub use release::{Manifest, Release, local_rights};
 pub use values::{Values, ValuesError};

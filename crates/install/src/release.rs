@@ -65,6 +65,10 @@ impl Release {
     /// The values are refused by the chart's schema.
     pub fn manifest(&self) -> Result<Manifest, ValuesError> {
         self.values.check(self.chart.name, self.chart.schema)?;
+        Ok(self.evaluated())
+    }
+
+    fn evaluated(&self) -> Manifest {
         let scope = Scope {
             values: self.values.value(),
             release: &self.name,
@@ -77,7 +81,7 @@ impl Release {
             let kind = object["kind"].as_str().unwrap_or_default();
             ORDER.iter().position(|known| *known == kind).unwrap_or(ORDER.len())
         });
-        Ok(Manifest { objects, namespace: self.namespace.clone() })
+        Manifest { objects, namespace: self.namespace.clone() }
     }
 }
 
@@ -127,6 +131,22 @@ fn definitions() -> Vec<Value> {
 /// `files/crds.yaml` of the charts that install the definitions.
 pub fn definitions_file() -> String {
     Manifest { objects: definitions(), namespace: String::new() }.yaml()
+}
+
+/// Kinds of which an account and its rights consist.
+const RIGHTS: [&str; 5] = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+
+/// `crates/local/manifests/istiod-rbac.yaml`: the one-machine mode's control plane may do what a cluster's may.
+///
+/// # Errors
+/// Never: the chart's own values are tested.
+pub fn local_rights() -> Result<String, ValuesError> {
+    let mut manifest = Release::new(Chart::istiod(), "istiod", "istio-system")?.evaluated();
+    manifest.objects.retain(|object| object["kind"].as_str().is_some_and(|kind| RIGHTS.contains(&kind)));
+    let text = manifest.with_namespace().yaml();
+    Ok(format!(
+        "# Written by `cargo xtask charts`, from what the chart istiod has: one account, the same rights.\n{text}"
+    ))
 }
 
 impl Manifest {

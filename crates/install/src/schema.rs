@@ -63,6 +63,7 @@ fn rule(path: &str) -> Option<Value> {
         (".pilot.image", text(IMAGE_NAME)),
         (".imagePullPolicy", one_of(&["", "Always", "IfNotPresent", "Never"])),
         (".imagePullSecrets", strings()),
+        (".certSigners", strings()),
         (".logLevel", one_of(&["trace", "debug", "info", "warning", "error", "critical", "off"])),
         (".autoInject", one_of(&["enabled", "disabled"])),
         (".reinvocationPolicy", one_of(&["Never", "IfNeeded"])),

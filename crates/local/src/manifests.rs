@@ -6,7 +6,8 @@ use kube::core::DynamicObject;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-const SYSTEM: [(&str, &str); 2] = [
+const SYSTEM: [(&str, &str); 3] = [
+    ("istiod-rbac.yaml", include_str!("../manifests/istiod-rbac.yaml")),
     ("istiod.yaml", include_str!("../manifests/istiod.yaml")),
     ("gateways.yaml", include_str!("../manifests/gateways.yaml")),
 ];

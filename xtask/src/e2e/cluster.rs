@@ -14,17 +14,19 @@ pub struct Cluster {
     lateen: PathBuf,
     helm: PathBuf,
     node: Option<String>,
+    /// Requests a second of scenarios that put it under load.
+    pub rate: u32,
 }
 
 impl Cluster {
     /// The cluster of KUBECONFIG.
-    pub fn new(lateen: &Path, helm: &Path, node: Option<String>) -> Result<Cluster> {
+    pub fn new(lateen: &Path, helm: &Path, node: Option<String>, rate: u32) -> Result<Cluster> {
         if std::env::var_os("KUBECONFIG").is_none() {
             bail!("set KUBECONFIG: the scenarios install and remove a mesh on the cluster that it names");
         }
         let lateen = std::fs::canonicalize(lateen)
             .with_context(|| format!("{}: build it, or name another with --lateen", lateen.display()))?;
-        let cluster = Cluster { lateen, helm: helm.to_owned(), node };
+        let cluster = Cluster { lateen, helm: helm.to_owned(), node, rate };
         let version = cluster.kubectl(&["version"])?;
         println!("{}", version.trim());
         Ok(cluster)
@@ -125,13 +127,14 @@ impl Cluster {
     /// Removes what scenarios leave: applications, the mesh, its definitions and namespaces.
     pub fn clean(&self) -> Result<()> {
         let nothing = "--ignore-not-found";
-        self.kubectl(&["label", "namespace", "default", "istio-injection-"])?;
+        self.kubectl(&["label", "namespace", "default", "istio-injection-", "istio.io/rev-"])?;
         let applications = ["bookinfo/bookinfo.yaml", "sleep/sleep.yaml", "canary/node-app.yaml"]
             .map(|name| path(&format!("samples/{name}")));
         for sample in &applications {
             self.kubectl(&["delete", "-f", sample, nothing, "--wait=false"])?;
         }
         self.kubectl(&["delete", "namespace", "aks-istio-ingress", "by-hand", "voting", nothing])?;
+        self.kubectl(&["delete", "job", "caller", nothing])?;
         self.kubectl(&["delete", "persistentvolume", "lateen-e2e", nothing, "--wait=false"])?;
         self.kubectl(&["wait", "pod", "--all", "-n", "default", "--for=delete", "--timeout=90s"])?;
         // What Helm wrote, lateen leaves alone: both are asked.

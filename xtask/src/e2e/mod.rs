@@ -6,7 +6,10 @@ mod bookinfo;
 mod canary;
 mod charts;
 mod cluster;
+mod continuity;
 mod external_internal;
+mod footprint;
+mod load;
 mod outside;
 mod voting;
 mod walk;
@@ -22,7 +25,7 @@ use cluster::Cluster;
 /// What is run, and with which programs.
 #[derive(Args)]
 pub struct Options {
-    /// Scenarios, of: charts, bookinfo, gateways, voting, canary [default: all]
+    /// Scenarios, of: charts, bookinfo, gateways, voting, canary, continuity, footprint [default: all]
     scenarios: Vec<String>,
     /// The `lateen` to install with.
     #[arg(long, value_name = "FILE", default_value = "target/release/lateen")]
@@ -33,6 +36,9 @@ pub struct Options {
     /// Where NodePorts are reached from here [default: the first node's address]
     #[arg(long, value_name = "ADDRESS")]
     node: Option<String>,
+    /// Requests a second while the control plane is killed, scaled and upgraded.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    rate: u32,
     /// Leave the mesh as the last scenario leaves it.
     #[arg(long)]
     keep: bool,
@@ -40,12 +46,14 @@ pub struct Options {
 
 type Scenario = fn(&Cluster) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 5] = [
+const SCENARIOS: [(&str, Scenario); 7] = [
     ("charts", charts::run),
     ("bookinfo", walk::run),
     ("gateways", external_internal::run),
     ("voting", voting::run),
     ("canary", canary::run),
+    ("continuity", continuity::run),
+    ("footprint", footprint::run),
 ];
 
 /// Runs the scenarios one after another; each begins on a cluster without a mesh.
@@ -54,7 +62,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(unknown) = options.scenarios.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no scenario {unknown:?}; there is: {}", known.join(", "));
     }
-    let cluster = Cluster::new(&options.lateen, &options.helm, options.node.clone())?;
+    let cluster = Cluster::new(&options.lateen, &options.helm, options.node.clone(), options.rate)?;
     let wanted = |name: &str| options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let start = Instant::now();

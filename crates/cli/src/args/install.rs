@@ -65,6 +65,9 @@ pub struct Uninstall {
     /// Also remove the custom resource definitions, with every resource of theirs, and the namespace.
     #[arg(long)]
     pub purge: bool,
+    /// Remove the control plane of this revision alone (`default` for the one without), after an upgrade to another.
+    #[arg(short = 'r', long, conflicts_with = "purge")]
+    pub revision: Option<String>,
     /// Do not ask.
     #[arg(short = 'y', long = "skip-confirmation")]
     pub yes: bool,

@@ -21,6 +21,13 @@ fn the_charts_files_are_those_that_the_program_describes() {
 }
 
 #[test]
+fn the_one_machine_modes_control_plane_has_the_charts_rights() {
+    let path = root().join("crates/local/manifests/istiod-rbac.yaml");
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == lateen_install::local_rights().unwrap(), "run `cargo xtask charts`");
+}
+
+#[test]
 fn the_chart_istio_has_the_defaults_of_the_charts_that_it_is_made_of() {
     let all = Values::parse("istio", Chart::istio().values).unwrap();
     for chart in [Chart::base(), Chart::istiod()] {

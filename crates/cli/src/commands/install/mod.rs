@@ -34,6 +34,14 @@ fn namespace(connection: &Connection) -> &str {
     connection.namespace.as_deref().unwrap_or(NAMESPACE)
 }
 
+/// The release of a revision's control plane.
+fn release_name(revision: Option<&str>) -> String {
+    match revision {
+        Some(revision) if revision != "default" => format!("istio-{revision}"),
+        _ => "istio".to_owned(),
+    }
+}
+
 /// The release that the command line describes.
 fn release(choice: &Choice, namespace: &str) -> Result<Release> {
     let mut set = choice.set.clone();
@@ -55,10 +63,7 @@ fn release(choice: &Choice, namespace: &str) -> Result<Release> {
     if let Some(revision) = &choice.revision {
         set.push(format!("revision={revision}"));
     }
-    let name = match &choice.revision {
-        Some(revision) => format!("istio-{revision}"),
-        None => "istio".to_owned(),
-    };
+    let name = release_name(choice.revision.as_deref());
     let mut release = Release::new(Chart::istio(), &name, namespace)?;
     release.values().overlay(&profile.values()?);
     overlay(&mut release, &choice.files, &set)?;

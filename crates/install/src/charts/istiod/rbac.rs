@@ -4,7 +4,9 @@ use crate::charts::common::{
     ISTIO_GROUPS, cluster_name, dash_revision, istiod, namespace, pull_secrets, release_labels,
     revision_label, with,
 };
-use crate::template::{Condition, Document, Node, Piece};
+use crate::template::{Condition, Document, Node, Piece, values};
+
+const READ: [&str; 3] = ["get", "list", "watch"];
 
 fn labels() -> Node {
     with(object! { "app": "istiod", "istio.io/rev": revision_label(), }, release_labels("istiod"))
@@ -21,48 +23,56 @@ pub fn account() -> Document {
 }
 
 /// What it may do anywhere: read the mesh, write the status of Istio's resources, hand the root certificate to every
-/// namespace, keep its webhooks patched, and have tokens reviewed.
+/// namespace, keep its webhooks patched, have tokens reviewed, and no more.
 pub fn cluster_role() -> Document {
     let statuses: Vec<String> = lateen_api::crds()
         .iter()
         .filter(|crd| crd.spec.versions.iter().any(|version| version.subresources.is_some()))
         .map(|crd| format!("{}/status", crd.spec.names.plural))
         .collect();
+    let external = || Condition::set("pilot.env.EXTERNAL_CA");
     Document::always(object! {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": object! { "name": cluster_name("istiod-clusterrole"), "labels": labels(), },
-        "rules": json!([
-            { "apiGroups": ISTIO_GROUPS, "resources": ["*"], "verbs": ["get", "list", "watch"] },
-            { "apiGroups": ISTIO_GROUPS, "resources": statuses, "verbs": ["get", "patch", "update"] },
-            {
-                "apiGroups": [""],
-                "resources": ["pods", "nodes", "services", "namespaces", "endpoints", "serviceaccounts"],
-                "verbs": ["get", "list", "watch"],
-            },
-            { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"] },
-            { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "get", "list", "watch"] },
-            {
+        "rules": list! {
+            json!({ "apiGroups": ISTIO_GROUPS, "resources": ["*"], "verbs": READ }),
+            json!({ "apiGroups": ISTIO_GROUPS, "resources": statuses, "verbs": ["get", "patch", "update"] }),
+            json!({ "apiGroups": [""], "resources": ["pods", "nodes", "services", "namespaces"], "verbs": READ }),
+            json!({ "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ }),
+            // Certificates of gateways, which stand beside these.
+            json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": READ }),
+            json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"] }),
+            json!({
                 "apiGroups": [""],
                 "resources": ["configmaps"],
                 "resourceNames": ["istio-ca-root-cert"],
-                "verbs": ["patch", "update"],
-            },
-            { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
-            { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"] },
-            {
-                "apiGroups": ["apiextensions.k8s.io"],
-                "resources": ["customresourcedefinitions"],
-                "verbs": ["get", "list", "watch"],
-            },
-            {
+                "verbs": ["get", "list", "watch", "patch"],
+            }),
+            json!({ "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }),
+            json!({
                 "apiGroups": ["admissionregistration.k8s.io"],
                 "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
-                "verbs": ["get", "list", "watch", "patch", "update"],
+                "verbs": ["get", "list", "watch", "patch"],
+            }),
+            json!({ "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"] }),
+            if (external()) json!({
+                "apiGroups": ["certificates.k8s.io"],
+                "resources": ["certificatesigningrequests"],
+                "verbs": ["create", "get", "list", "watch", "delete"],
+            }),
+            if (external()) json!({
+                "apiGroups": ["certificates.k8s.io"],
+                "resources": ["certificatesigningrequests/approval"],
+                "verbs": ["patch", "update"],
+            }),
+            if (Condition::set("global.certSigners")) object! {
+                "apiGroups": json!(["certificates.k8s.io"]),
+                "resources": json!(["signers"]),
+                "resourceNames": Node::Tree(values("global.certSigners")),
+                "verbs": json!(["approve"]),
             },
-            { "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"] },
-            { "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"] },
-        ]),
+        },
     })
 }
 
@@ -81,26 +91,22 @@ pub fn cluster_binding() -> Document {
     })
 }
 
-/// What it may do in its own namespace: keep the authority's key, and elect a leader.
+/// What it may do in its own namespace: read its configuration, keep the authority's keys, and elect a leader.
 pub fn role() -> Document {
     Document::always(object! {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": object! { "name": istiod(), "namespace": namespace(), "labels": labels(), },
         "rules": json!([
+            { "apiGroups": [""], "resources": ["configmaps"], "verbs": READ },
             { "apiGroups": [""], "resources": ["secrets"], "verbs": ["create"] },
             {
                 "apiGroups": [""],
                 "resources": ["secrets"],
-                "resourceNames": ["istio-ca-secret", "istio-ca-trust", "cacerts"],
-                "verbs": ["get", "list", "watch", "update", "patch", "delete"],
+                "resourceNames": ["istio-ca-secret", "istio-ca-trust"],
+                "verbs": ["patch"],
             },
-            { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"] },
-            {
-                "apiGroups": ["coordination.k8s.io"],
-                "resources": ["leases"],
-                "verbs": ["get", "list", "watch", "update", "patch"],
-            },
+            { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"] },
         ]),
     })
 }
