@@ -31,6 +31,9 @@ const MAX_STREAMS: u32 = 16;
 /// Size of a request's headers: a token has a few KiB at most.
 const MAX_HEADERS: u32 = 32 << 10;
 
+/// Octets of pushes that wait in a connection for its peer: with many proxies at once this is what a push takes.
+const MAX_SEND_BUFFER: usize = 64 << 10;
+
 /// Connections that may be open at once.
 const MAX_CONNECTIONS: usize = 20_000;
 
@@ -91,6 +94,7 @@ where
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADERS)
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     let result = tokio::select! {
