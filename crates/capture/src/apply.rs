@@ -1,101 +1,84 @@
 //! From arguments to a captured namespace.
 
+use std::fs::File;
 use std::net::IpAddr;
+use std::path::Path;
 
-use futures::TryStreamExt;
-use rtnetlink::packet_route::rule::RuleAttribute;
-use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
+use crate::{Arguments, Capture, Error, Mode, Ruleset, routes, validation};
 
-use crate::{Arguments, Capture, Error, Mode, Ruleset};
-
-const LOOPBACK_INDEX: u32 = 1;
-
-/// Does what `lateen capture` was asked: prints, applies or removes capture in the current network namespace.
-/// Returns what to print.
+/// Does what `lateen capture` was asked: prints, applies, checks or removes capture in the current network namespace, or
+/// in the one that the arguments name (then the calling thread stays there). Returns what to print.
 ///
 /// # Errors
-/// Arguments that cannot be read, and the kernel's refusals; what was there stays then.
+/// Arguments that cannot be read, and the kernel's refusals; what was there stays then. Also a check that fails.
 pub fn run(arguments: &Arguments) -> Result<String, Error> {
+    if let Some(path) = &arguments.network_namespace {
+        enter(path)?;
+    }
     let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let capture = arguments.resolve(None, has_ipv6(), nameservers(&resolv_conf))?;
+    let addresses = addresses();
+    let ipv6 = addresses.iter().any(IpAddr::is_ipv6);
+    let capture = arguments.resolve(None, ipv6, nameservers(&resolv_conf))?;
     if arguments.cleanup {
         if !arguments.dry_run {
             Ruleset::remove()?;
-            if capture.mode == Mode::Tproxy {
-                routes(&capture, false)?;
-            }
+            routes::remove(&capture)?;
         }
         return Ok(String::new());
     }
     let ruleset = Ruleset::new(&capture);
-    if !arguments.dry_run {
-        if capture.mode == Mode::Tproxy {
-            routes(&capture, true)?;
-        }
-        ruleset.apply()?;
-        tracing::info!(
-            outbound = capture.outbound_port,
-            inbound = capture.inbound_port,
-            "traffic is captured"
-        );
+    if !arguments.dry_run && !arguments.skip_rule_apply {
+        apply(&capture, &ruleset)?;
+    }
+    if arguments.run_validation && !arguments.dry_run {
+        validation::validate(&capture, &addresses, arguments.iptables_probe_port, arguments.probe_timeout)?;
+        return Ok("the pod's traffic is captured\n".to_owned());
     }
     Ok(ruleset.to_string())
 }
 
-/// Whether the namespace has an IPv6 address that others can reach.
-fn has_ipv6() -> bool {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return false };
-    interfaces.filter_map(|i| i.address?.as_sockaddr_in6().map(|a| a.ip())).any(|ip| {
-        let link_local = ip.segments()[0] & 0xffc0 == 0xfe80;
-        !ip.is_loopback() && !link_local
-    })
+fn apply(capture: &Capture, ruleset: &Ruleset) -> Result<(), Error> {
+    match capture.mode {
+        Mode::Tproxy => routes::add(capture)?,
+        // An earlier capture may have been a transparent one.
+        Mode::Redirect => routes::remove(capture)?,
+    }
+    ruleset.apply()?;
+    tracing::info!(outbound = capture.outbound_port, inbound = capture.inbound_port, "traffic is captured");
+    Ok(())
+}
+
+/// Moves the calling thread into a network namespace, which a file stands for (`/proc/PID/ns/net`, `/run/netns/NAME`).
+///
+/// # Errors
+/// There is no such namespace, or it may not be entered: that takes CAP_SYS_ADMIN.
+pub fn enter(path: &Path) -> Result<(), Error> {
+    let fail = |reason: String| Error::Namespace { path: path.display().to_string(), reason };
+    let file = File::open(path).map_err(|e| fail(e.to_string()))?;
+    nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| fail(e.to_string()))
+}
+
+/// The addresses of the namespace that others can reach.
+fn addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let address = |interface: nix::ifaddrs::InterfaceAddress| -> Option<IpAddr> {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    };
+    interfaces.filter_map(address).filter(|address| !address.is_loopback() && !is_link_local(address)).collect()
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.segments()[0] & 0xffc0 == 0xfe80,
+    }
 }
 
 fn nameservers(resolv_conf: &str) -> Vec<IpAddr> {
     let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     lines.filter_map(|rest| rest.trim().parse().ok()).collect()
-}
-
-/// Packets that TPROXY marks are delivered here whatever their destination: a rule by mark and a local route.
-fn routes(capture: &Capture, add: bool) -> Result<(), Error> {
-    let fail = |action: &'static str| move |e: std::io::Error| Error::Route { action, reason: e.to_string() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(fail("start the netlink client"))?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(fail("open a netlink socket"))?;
-        tokio::spawn(connection);
-        remove_rules(&handle, capture).await?;
-        if add {
-            add_rule_and_route(&handle, capture).await?;
-        }
-        Ok(())
-    })
-}
-
-async fn remove_rules(handle: &Handle, capture: &Capture) -> Result<(), Error> {
-    let fail = |e: rtnetlink::Error| Error::Route { action: "change routing rules", reason: e.to_string() };
-    let rules: Vec<_> = handle.rule().get(IpVersion::V4).execute().try_collect().await.map_err(fail)?;
-    for rule in rules {
-        if rule.attributes.contains(&RuleAttribute::FwMark(capture.tproxy_mark)) {
-            handle.rule().del(rule).execute().await.map_err(fail)?;
-        }
-    }
-    Ok(())
-}
-
-async fn add_rule_and_route(handle: &Handle, capture: &Capture) -> Result<(), Error> {
-    let fail =
-        |action: &'static str| move |e: rtnetlink::Error| Error::Route { action, reason: e.to_string() };
-    let rule = handle.rule().add().v4().fw_mark(capture.tproxy_mark).table_id(capture.tproxy_table);
-    let rule = rule.action(rtnetlink::packet_route::rule::RuleAction::ToTable);
-    rule.execute().await.map_err(fail("add the routing rule of TPROXY"))?;
-    let route = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-        .table_id(capture.tproxy_table)
-        .kind(rtnetlink::packet_route::route::RouteType::Local)
-        .scope(rtnetlink::packet_route::route::RouteScope::Host)
-        .output_interface(LOOPBACK_INDEX)
-        .build();
-    handle.route().add(route).replace().execute().await.map_err(fail("add the local route of TPROXY"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The flags of istio-iptables, and what they mean together.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use lateen_netfilter::Prefix;
 
 use crate::{Error, Identity};
@@ -65,6 +67,18 @@ pub struct Arguments {
     /// With --redirect-dns: queries to any server, not only those of /etc/resolv.conf
     #[arg(long)]
     pub capture_all_dns: bool,
+    /// Groups whose outbound traffic is captured: * for all, or a list
+    #[arg(long, env = "ISTIO_OUTBOUND_OWNER_GROUPS", default_value = "*", value_name = "GID,...")]
+    pub outbound_owner_groups: String,
+    /// Groups whose outbound traffic is not captured
+    #[arg(long, env = "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", default_value = "", value_name = "GID,...")]
+    pub outbound_owner_groups_exclude: String,
+    /// Drop packets that belong to no connection instead of having them reset it
+    #[arg(long, env = "INVALID_DROP")]
+    pub drop_invalid: bool,
+    /// Let the kernel trace the pod's packets through the rules: `nft monitor trace` shows them
+    #[arg(long)]
+    pub trace_logging: bool,
     /// Do not capture traffic of sockets with this mark; the proxy sets it where it cannot run as a user of its own
     #[arg(long, env = "LATEEN_SOCKET_MARK", value_name = "MARK")]
     pub socket_mark: Option<u32>,
@@ -72,8 +86,47 @@ pub struct Arguments {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Undo capture
-    #[arg(long, visible_alias = "restore")]
+    #[arg(long, visible_alias = "restore", visible_alias = "cleanup-only")]
     pub cleanup: bool,
+    /// File of the network namespace to work in [default: the current one]
+    #[arg(long, value_name = "FILE")]
+    pub network_namespace: Option<PathBuf>,
+    /// Leave the rules as they are
+    #[arg(long)]
+    pub skip_rule_apply: bool,
+    /// Check that connections are captured; ends with status 126 if they are not
+    #[arg(long)]
+    pub run_validation: bool,
+    /// Port to which the check connects; nobody may listen there
+    #[arg(long, default_value_t = 15002, value_name = "PORT")]
+    pub iptables_probe_port: u16,
+    /// How long the check tries
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = seconds)]
+    pub probe_timeout: Duration,
+    /// Accepted as istio-iptables has it: rules are always replaced as a whole, for both IP versions, and printed
+    #[command(flatten)]
+    pub accepted: Accepted,
+}
+
+/// Flags of istio-iptables that ask for what is done anyway, or for a program that is not used.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Accepted {
+    #[arg(long, hide = true, env = "ISTIO_DUAL_STACK", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    dual_stack: Option<String>,
+    #[arg(short = 'f', long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    restore_format: Option<String>,
+    #[arg(long, hide = true)]
+    cni_mode: bool,
+    #[arg(long, hide = true)]
+    host_nsenter_exec: bool,
+    #[arg(long, hide = true)]
+    reconcile: bool,
+    #[arg(long, hide = true)]
+    force_apply: bool,
+    #[arg(long, hide = true)]
+    native_nftables: bool,
+    #[arg(long, hide = true, value_name = "VERSION")]
+    iptables_version: Option<String>,
 }
 
 /// How inbound traffic reaches the proxy.
@@ -138,6 +191,14 @@ pub struct Capture {
     pub dns: Option<Vec<IpAddr>>,
     /// Whether IPv6 is captured too.
     pub ipv6: bool,
+    /// Groups whose outbound traffic is captured; `None` for all.
+    pub groups: Option<Vec<u32>>,
+    /// Groups whose outbound traffic is left alone.
+    pub exclude_groups: Vec<u32>,
+    /// Whether packets that belong to no connection are dropped.
+    pub drop_invalid: bool,
+    /// Whether the kernel traces packets.
+    pub trace: bool,
 }
 
 impl Arguments {
@@ -187,7 +248,27 @@ impl Arguments {
                 (true, false) => Some(nameservers).filter(|servers| !servers.is_empty()),
             },
             ipv6,
+            groups: match self.outbound_owner_groups.trim() {
+                "*" => None,
+                list => Some(numbers("--outbound-owner-groups", list)?),
+            },
+            exclude_groups: numbers("--outbound-owner-groups-exclude", &self.outbound_owner_groups_exclude)?,
+            drop_invalid: self.drop_invalid,
+            trace: self.trace_logging,
         })
+    }
+}
+
+/// A duration as Go's programs write it: `500ms`, `5s`, `1m`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no time such as 500ms, 5s or 1m"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(format!("{text:?} is no time such as 500ms, 5s or 1m")),
     }
 }
 

@@ -13,13 +13,16 @@ mod apply;
 mod arguments;
 mod identity;
 mod redirect;
+mod routes;
 mod ruleset;
 mod tproxy;
+mod validation;
 
-pub use apply::run;
-pub use arguments::{Arguments, Capture, Mode, Ports, Ranges};
+pub use apply::{enter, run};
+pub use arguments::{Accepted, Arguments, Capture, Mode, Ports, Ranges};
 pub use identity::Identity;
 pub use ruleset::Ruleset;
+pub use validation::NOT_CAPTURED;
 
 /// What can go wrong with capture.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,17 @@ pub enum Error {
     /// The kernel refused the ruleset.
     #[error(transparent)]
     Netfilter(#[from] lateen_netfilter::Error),
+    /// The network namespace cannot be entered.
+    #[error("network namespace {path}: {reason}")]
+    Namespace {
+        /// Its file.
+        path: String,
+        /// The kernel's answer.
+        reason: String,
+    },
+    /// The check found that connections are not captured.
+    #[error("{0}")]
+    NotCaptured(String),
     /// The kernel refused the routes that TPROXY needs.
     #[error("cannot {action}: {reason}")]
     Route {

@@ -97,11 +97,26 @@ fn output(capture: &Capture) -> Chain {
     if capture.dns.is_some() {
         chain = chain.rule(Rule::new().verdict(jump(OUTPUT_DNS)));
     }
+    chain = owners(capture, chain);
     for local in locals(capture) {
         let rule = Rule::new().addr(Side::Destination, Cmp::Eq, local.loopback);
         chain = chain.rule(rule.verdict(Verdict::Return));
     }
     destinations(capture, chain)
+}
+
+/// Who is captured, by the group that owns the socket.
+fn owners(capture: &Capture, mut chain: Chain) -> Chain {
+    for group in &capture.exclude_groups {
+        chain = chain.rule(Rule::new().gid(Cmp::Eq, *group).verdict(Verdict::Return));
+    }
+    match &capture.groups {
+        None => chain,
+        Some(groups) => {
+            let others = groups.iter().fold(Rule::new(), |rule, group| rule.gid(Cmp::Ne, *group));
+            chain.rule(others.verdict(Verdict::Return))
+        }
+    }
 }
 
 /// The proxy's own traffic: to another address of the pod it is inbound (the application calls its own service),

@@ -3,12 +3,17 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lateen_netfilter::{Batch, Error, Family, Prefix, Table};
+use lateen_netfilter::{
+    Batch, Chain, Cmp, CtState, Error, Family, Hook, HookPoint, Prefix, Proto, Rule, Table, Verdict, table_exists,
+};
 
 use crate::{Capture, Mode, redirect, tproxy};
 
 /// The table that holds capture; nothing else in the namespace is touched.
 pub(crate) const TABLE: &str = "lateen-capture";
+
+/// Before connection tracking (-200), as nftables' own `raw` chains.
+const TRACE_PRIORITY: i32 = -300;
 
 /// Capture as nftables, with Istio's chains.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +25,7 @@ impl Ruleset {
     /// The rules of a capture; pure.
     pub fn new(capture: &Capture) -> Self {
         let mut table = Table::new(Family::Inet, TABLE);
+        table.chains.extend(watching(capture));
         if capture.mode == Mode::Tproxy {
             table.chains.extend(tproxy::chains(capture));
         }
@@ -35,6 +41,14 @@ impl Ruleset {
         Batch::replace_table(&self.table).commit()
     }
 
+    /// Whether the calling thread's network namespace is captured, with whatever arguments.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn is_applied() -> Result<bool, Error> {
+        table_exists(Family::Inet, TABLE)
+    }
+
     /// Removes capture, if there is any.
     ///
     /// # Errors
@@ -44,6 +58,23 @@ impl Ruleset {
         batch.remove_table();
         batch.commit()
     }
+}
+
+/// What looks at every packet before capture: traces, and what belongs to no connection.
+fn watching(capture: &Capture) -> Vec<Chain> {
+    let mut chains = Vec::new();
+    if capture.trace {
+        for (name, point) in [("TRACE_PREROUTING", HookPoint::Prerouting), ("TRACE_OUTPUT", HookPoint::Output)] {
+            let hook = Hook { priority: TRACE_PRIORITY, ..Hook::filter(point) };
+            chains.push(Chain::base(name, hook).rule(Rule::new().trace()));
+        }
+    }
+    if capture.drop_invalid {
+        let invalid = Rule::new().proto(Cmp::Eq, Proto::Tcp).ct_state(&[CtState::Invalid]);
+        let chain = Chain::base("ISTIO_DROP", Hook::mangle_prerouting());
+        chains.push(chain.rule(invalid.verdict(Verdict::Drop)));
+    }
+    chains
 }
 
 impl Display for Ruleset {

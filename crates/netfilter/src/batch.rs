@@ -13,6 +13,7 @@ use std::net::Ipv4Addr;
 /// `NFNL_SUBSYS_NFTABLES << 8`.
 const SUBSYSTEM: u16 = 10 << 8;
 const NEW_TABLE: u16 = SUBSYSTEM;
+const GET_TABLE: u16 = SUBSYSTEM | 1;
 const DEL_TABLE: u16 = SUBSYSTEM | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const DEL_CHAIN: u16 = SUBSYSTEM | 5;
@@ -295,5 +296,20 @@ impl Batch {
         // One acknowledgement is enough, and many would overflow the socket's buffer.
         self.messages.set_flag(last, ACK);
         socket::transact(&self.messages, &self.changes)
+    }
+}
+
+/// Whether a table of that name is there, in the calling thread's network namespace.
+///
+/// # Errors
+/// The kernel does not answer, or refuses to.
+pub fn table_exists(family: Family, name: &str) -> Result<bool, Error> {
+    let mut message = Buffer::default();
+    let open = message.open_message(GET_TABLE, REQUEST | ACK, 1, family.number(), 0);
+    message.text(1, name);
+    message.close_message(open);
+    match socket::ask(&message, format!("get table {} {name}", family.word())) {
+        Err(Error::Refused { errno: nix::errno::Errno::ENOENT, .. }) => Ok(false),
+        other => other.map(|()| true),
     }
 }

@@ -83,6 +83,10 @@ impl Compiler<'_> {
                 self.push(Expr::Immediate { to: R0, value: mark.to_ne_bytes().to_vec() });
                 self.push(Expr::SetMeta { key: meta::MARK, from: R0 });
             }
+            Part::Trace => {
+                self.push(Expr::Immediate { to: R0, value: vec![1] });
+                self.push(Expr::SetMeta { key: meta::NFTRACE, from: R0 });
+            }
             Part::SaveMark => {
                 self.push(Expr::Meta { key: meta::MARK, to: R0 });
                 self.push(Expr::SetCt { key: ct::MARK, from: R0 });

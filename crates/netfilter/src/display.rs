@@ -124,6 +124,7 @@ impl Display for Part {
             Part::ServiceVmap(map, ConcatKey::ProtoPort) => write!(f, "meta l4proto . th dport vmap @{map}"),
             Part::TransparentSocket => f.write_str("socket transparent 1"),
             Part::SetMark(mark) => write!(f, "meta mark set 0x{mark:08x}"),
+            Part::Trace => f.write_str("meta nftrace set 1"),
             Part::SaveMark => f.write_str("ct mark set meta mark"),
             Part::RestoreMark => f.write_str("meta mark set ct mark"),
             Part::Redirect(port) => write!(f, "redirect to :{port}"),

@@ -15,6 +15,7 @@ pub(crate) mod meta {
     pub const OIFNAME: u32 = 7;
     pub const SKUID: u32 = 10;
     pub const SKGID: u32 = 11;
+    pub const NFTRACE: u32 = 12;
     pub const NFPROTO: u32 = 15;
     pub const L4PROTO: u32 = 16;
 }

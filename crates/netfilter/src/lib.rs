@@ -16,7 +16,7 @@ mod rule;
 mod set;
 mod socket;
 
-pub use batch::Batch;
+pub use batch::{Batch, table_exists};
 pub use error::Error;
 pub use model::{Chain, ChainKind, Family, Hook, HookPoint, Policy, Table};
 pub use rule::{Cmp, CtState, Pick, Prefix, Proto, Reject, Rule, Side, Verdict};

@@ -174,6 +174,7 @@ pub(crate) enum Part {
     SetMark(u32),
     SaveMark,
     RestoreMark,
+    Trace,
     Redirect(u16),
     Dnat(Pick, Vec<SocketAddr>),
     Masquerade,
@@ -299,6 +300,11 @@ impl Rule {
     /// Copies the connection's mark to the packet.
     pub fn restore_mark(self) -> Self {
         self.with(Part::RestoreMark)
+    }
+
+    /// Lets the kernel tell `nft monitor trace` of every rule that the packet meets.
+    pub fn trace(self) -> Self {
+        self.with(Part::Trace)
     }
 
     /// Sends the packet to a port of this machine.

@@ -37,6 +37,14 @@ pub(crate) fn transact(messages: &Buffer, changes: &[String]) -> Result<(), Erro
     answers(&fd, changes)
 }
 
+/// Sends one question with sequence number 1 and waits for the first answer.
+pub(crate) fn ask(message: &Buffer, question: String) -> Result<(), Error> {
+    let fd = open(message.bytes().len())?;
+    sendto(fd.as_raw_fd(), message.bytes(), &NetlinkAddr::new(0, 0), MsgFlags::empty())
+        .map_err(|errno| Error::Socket { action: "send to the kernel", errno })?;
+    answers(&fd, &[question])
+}
+
 fn open(size: usize) -> Result<OwnedFd, Error> {
     let fail = |action| move |errno| Error::Socket { action, errno };
     let protocol = SockProtocol::NetlinkNetFilter;

@@ -51,7 +51,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Control => control::run()?,
         Command::Proxy(arguments) => proxy::run(&arguments)?,
         Command::Agent(arguments) => agent::run(&arguments)?,
-        Command::Capture(arguments) => capture::run(&arguments)?,
+        Command::Capture(arguments) => return capture::run(&arguments),
         Command::Demo(arguments) => return demo::run(arguments),
         Command::Version => version::run(),
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use lateen_netfilter::{
     Batch, Chain, Cmp, ConcatKey, CtState, Error, Family, Hook, HookPoint, PairSet, Pick, Proto, Reject,
-    Rule, ServiceMap, Side, Table, Verdict,
+    Rule, ServiceMap, Side, Table, Verdict, table_exists,
 };
 
 fn main() {
@@ -22,7 +22,8 @@ fn main() {
         println!("skipped: `ip link set lo up` did not work in the namespace");
         return;
     }
-    let tests: [(&str, fn()); 6] = [
+    let tests: [(&str, fn()); 7] = [
+        ("a_table_is_there_or_not", a_table_is_there_or_not),
         ("what_is_applied_lists_as_it_prints", what_is_applied_lists_as_it_prints),
         ("replacing_twice_leaves_one_copy", replacing_twice_leaves_one_copy),
         (
@@ -224,4 +225,17 @@ fn thousands_of_elements_fit_one_batch() {
     }
     batch.add_services(&map, &elements);
     batch.commit().unwrap();
+}
+
+fn a_table_is_there_or_not() {
+    assert!(!table_exists(Family::Inet, "seen").unwrap());
+    let mut table = Table::new(Family::Inet, "seen");
+    table.chains.push(Chain::base("all", Hook::filter(HookPoint::Input)).rule(Rule::new().trace()));
+    Batch::replace_table(&table).commit().unwrap();
+    assert!(table_exists(Family::Inet, "seen").unwrap());
+    assert!(!table_exists(Family::Ip, "seen").unwrap(), "a table belongs to its family");
+    let mut batch = Batch::new(Family::Inet, "seen");
+    batch.remove_table();
+    batch.commit().unwrap();
+    assert!(!table_exists(Family::Inet, "seen").unwrap());
 }
