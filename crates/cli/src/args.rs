@@ -63,6 +63,9 @@ pub enum Command {
     /// Enable and disable the external and the internal ingress gateway of a cluster.
     #[command(subcommand)]
     Gateway(install::GatewayVerb),
+    /// Names that lead namespaces to a revision of the control plane.
+    #[command(subcommand)]
+    Tag(install::TagVerb),
     /// Commands that may change: precheck.
     #[command(subcommand, visible_alias = "experimental")]
     X(install::Experimental),
@@ -74,6 +77,8 @@ pub enum Command {
     Agent(RawArguments),
     /// Program the pod's redirection (istio-init's role).
     Capture(lateen_capture::Arguments),
+    /// Capture pods' traffic while their network is made (istio-cni's role); keep that installed on a node.
+    Cni(lateen_cni::Arguments),
     /// Run one of the demo applications.
     Demo(lateen_demo::Demo),
     /// Print the version.

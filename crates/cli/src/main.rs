@@ -12,11 +12,14 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The command line. Called `curl` or `sleep`, as images of the demos have it, the program is that demo.
+/// The command line. Called `curl` or `sleep`, as images of the demos have it, the program is that demo; called as the
+/// CNI plugin, it is that.
 fn command_line() -> Vec<OsString> {
     let mut words: Vec<OsString> = std::env::args_os().collect();
-    let called = words.first().and_then(|name| name.to_str()).and_then(lateen_demo::images::applet);
-    if let Some(applet) = called {
+    let name = words.first().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    if name.rsplit('/').next() == Some(lateen_cni::PLUGIN) {
+        words.insert(1, "cni".into());
+    } else if let Some(applet) = lateen_demo::images::applet(&name) {
         words.splice(1..1, ["demo".into(), applet.into()]);
     }
     words

@@ -1,32 +1,53 @@
-//! The init container that programs the pod's redirection, with istio-iptables' arguments.
+//! The init container that programs the pod's redirection, with istio-iptables' arguments; where a CNI plugin does that,
+//! the one that checks it.
 
-use k8s_openapi::api::core::v1::Container;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::json;
 
 use crate::annotations::{
     EXCLUDE_INBOUND_PORTS, EXCLUDE_INTERFACES, EXCLUDE_OUTBOUND_PORTS, EXCLUDE_OUTBOUND_RANGES,
-    INCLUDE_INBOUND_PORTS, INCLUDE_OUTBOUND_PORTS, INCLUDE_OUTBOUND_RANGES, KUBEVIRT_INTERFACES,
+    INCLUDE_INBOUND_PORTS, INCLUDE_OUTBOUND_PORTS, INCLUDE_OUTBOUND_RANGES, INTERCEPTION_MODE,
+    KUBEVIRT_INTERFACES, REROUTE_INTERFACES, STATUS_PORT,
 };
-use crate::settings::Settings;
-use crate::{INIT_CONTAINER, InjectError, proxy};
+use crate::settings::{Interception, Settings};
+use crate::workload::Workload;
+use crate::{
+    CaptureDefaults, INIT_CONTAINER, InjectConfig, InjectError, PROXY_CONTAINER, VALIDATION_CONTAINER, is_injected,
+    proxy,
+};
 
 const PROXY_USER: &str = "1337";
 
+/// Name of the init container.
+pub(crate) fn name(config: &InjectConfig) -> &'static str {
+    if config.cni { VALIDATION_CONTAINER } else { INIT_CONTAINER }
+}
+
 pub(crate) fn container(settings: &Settings<'_>) -> Result<Container, InjectError> {
     let config = settings.config;
+    let mut arguments = arguments(settings, PROXY_USER)?;
+    if config.cni {
+        arguments.extend(["--run-validation".to_owned(), "--skip-rule-apply".to_owned()]);
+    }
     let mut container = json!({
-        "name": INIT_CONTAINER,
+        "name": name(config),
         "image": proxy::image(settings),
-        "args": arguments(settings)?,
+        "args": arguments,
         "resources": proxy::resources(settings)?,
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "capabilities": { "add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"] },
-            "privileged": false,
-            "readOnlyRootFilesystem": false,
-            "runAsGroup": 0,
-            "runAsNonRoot": false,
-            "runAsUser": 0,
+        "securityContext": match config.cni {
+            // The user is the proxy's: the check opens a connection as the proxy would.
+            true => proxy::unprivileged(config),
+            false => json!({
+                "allowPrivilegeEscalation": false,
+                "capabilities": { "add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"] },
+                "privileged": false,
+                "readOnlyRootFilesystem": false,
+                "runAsGroup": 0,
+                "runAsNonRoot": false,
+                "runAsUser": 0,
+            }),
         },
     });
     if !config.image_pull_policy.is_empty() {
@@ -35,7 +56,59 @@ pub(crate) fn container(settings: &Settings<'_>) -> Result<Container, InjectErro
     Ok(serde_json::from_value(container)?)
 }
 
-fn arguments(settings: &Settings<'_>) -> Result<Vec<String>, InjectError> {
+/// The arguments of `lateen capture` for a pod that has been injected, out of its annotations: what a CNI plugin does.
+/// `None` for a pod whose traffic is not to be captured, or which has an init container for that.
+///
+/// # Errors
+/// An annotation has a value that cannot be used.
+pub fn capture_arguments(pod: &Pod) -> Result<Option<Vec<String>>, InjectError> {
+    let Some(spec) = pod.spec.as_ref().filter(|_| is_injected(pod)) else { return Ok(None) };
+    let init = spec.init_containers.iter().flatten();
+    if init.clone().any(|container| container.name == INIT_CONTAINER) {
+        return Ok(None);
+    }
+    let config = InjectConfig::default();
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let settings = Settings::new(pod, namespace, Workload::of_pod(pod), &config)?;
+    if settings.interception == Interception::None {
+        return Ok(None);
+    }
+    let proxy = spec.containers.iter().chain(init).find(|container| container.name == PROXY_CONTAINER);
+    let user = proxy.and_then(|proxy| proxy.security_context.as_ref()?.run_as_user).filter(|user| *user > 0);
+    let user = user.map_or_else(|| PROXY_USER.to_owned(), |user| user.to_string());
+    let mut arguments = arguments(&settings, &user)?;
+    arguments.remove(0);
+    Ok(Some(arguments))
+}
+
+/// What a CNI plugin has to know of the mesh's settings: it sees the pod alone, and so they are written there.
+pub(crate) fn annotate(
+    settings: &Settings<'_>,
+    notes: &mut BTreeMap<String, String>,
+) {
+    if !settings.config.cni || settings.interception == Interception::None {
+        return;
+    }
+    let (mesh, usual) = (&settings.config.capture, CaptureDefaults::default());
+    let ports = (settings.status_port.to_string(), InjectConfig::default().ports.status.to_string());
+    let all = [
+        (INTERCEPTION_MODE, settings.interception.name(), Interception::Redirect.name()),
+        (INCLUDE_OUTBOUND_RANGES, &mesh.include_ip_ranges, &usual.include_ip_ranges),
+        (EXCLUDE_OUTBOUND_RANGES, &mesh.exclude_ip_ranges, &usual.exclude_ip_ranges),
+        (INCLUDE_INBOUND_PORTS, &mesh.include_inbound_ports, &usual.include_inbound_ports),
+        (EXCLUDE_INBOUND_PORTS, &mesh.exclude_inbound_ports, &usual.exclude_inbound_ports),
+        (INCLUDE_OUTBOUND_PORTS, &mesh.include_outbound_ports, &usual.include_outbound_ports),
+        (EXCLUDE_OUTBOUND_PORTS, &mesh.exclude_outbound_ports, &usual.exclude_outbound_ports),
+        (STATUS_PORT, &ports.0, &ports.1),
+    ];
+    for (name, value, usual) in all {
+        if value != usual {
+            notes.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+}
+
+fn arguments(settings: &Settings<'_>, user: &str) -> Result<Vec<String>, InjectError> {
     let defaults = &settings.config.capture;
     let ports = settings.config.ports;
     let include_ranges = ranges(settings, INCLUDE_OUTBOUND_RANGES, &defaults.include_ip_ranges, true)?;
@@ -59,7 +132,7 @@ fn arguments(settings: &Settings<'_>) -> Result<Vec<String>, InjectError> {
     let mut add = |flag: &str, value: &str| arguments.extend([flag.to_owned(), value.to_owned()]);
     add("-p", &ports.outbound.to_string());
     add("-z", &ports.inbound.to_string());
-    add("-u", PROXY_USER);
+    add("-u", user);
     add("-m", settings.interception.name());
     add("-i", include_ranges);
     add("-x", exclude_ranges);
@@ -71,7 +144,7 @@ fn arguments(settings: &Settings<'_>) -> Result<Vec<String>, InjectError> {
     if !exclude_outbound.is_empty() {
         add("-o", exclude_outbound);
     }
-    let kubevirt = settings.text(KUBEVIRT_INTERFACES, "");
+    let kubevirt = settings.text(REROUTE_INTERFACES, settings.text(KUBEVIRT_INTERFACES, ""));
     if !kubevirt.is_empty() {
         add("-k", kubevirt);
     }

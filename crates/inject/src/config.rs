@@ -1,5 +1,6 @@
 //! What the mesh's operator decides about injection.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -177,6 +178,18 @@ pub struct InjectConfig {
     pub component_log_level: String,
     /// Packets with this mark are the proxy's own: for pods that cannot run as user 1337.
     pub socket_mark: Option<u32>,
+    /// Whether a CNI plugin captures traffic: a check, which needs no privilege, stands in place of the init container.
+    pub cni: bool,
+    /// Templates that pods name in `inject.istio.io/templates`, besides `sidecar` and `gateway`.
+    pub templates: BTreeMap<String, String>,
+    /// The templates of pods that name none.
+    pub default_templates: Vec<String>,
+    /// Istio's values, which templates may read.
+    #[serde(skip)]
+    pub values: Arc<Value>,
+    /// Revision tags that lead to this control plane.
+    #[serde(skip)]
+    pub tags: Vec<String>,
     /// A proxy program (an Envoy) that the agent runs in place of Lateen's own.
     pub proxy_binary: Option<String>,
 }
@@ -212,6 +225,11 @@ impl Default for InjectConfig {
             log_level: "warning".into(),
             component_log_level: "misc:error".into(),
             socket_mark: None,
+            cni: false,
+            templates: BTreeMap::new(),
+            default_templates: vec!["sidecar".into()],
+            values: Arc::default(),
+            tags: Vec::new(),
             proxy_binary: None,
         }
     }

@@ -28,15 +28,21 @@ pub struct Decision {
     pub inject: bool,
     /// The rule that decided.
     pub reason: String,
+    /// Whether the pod was meant for the mesh but cannot be in it: its owner should be told.
+    pub impossible: bool,
 }
 
 impl Decision {
     pub(crate) fn yes(reason: impl Into<String>) -> Self {
-        Self { inject: true, reason: reason.into() }
+        Self { inject: true, reason: reason.into(), impossible: false }
     }
 
     pub(crate) fn no(reason: impl Into<String>) -> Self {
-        Self { inject: false, reason: reason.into() }
+        Self { inject: false, reason: reason.into(), impossible: false }
+    }
+
+    fn impossible(reason: impl Into<String>) -> Self {
+        Self { impossible: true, ..Self::no(reason) }
     }
 }
 
@@ -45,9 +51,6 @@ impl Decision {
 pub fn decide(pod: &Pod, target: &Target<'_>, config: &InjectConfig) -> Decision {
     if crate::is_injected(pod) {
         return Decision::no("the pod already has a sidecar");
-    }
-    if pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false) {
-        return Decision::no("the pod uses the host's network");
     }
     if IGNORED_NAMESPACES.contains(&target.namespace) {
         return Decision::no(format!("namespace {} is never injected", target.namespace));
@@ -59,7 +62,22 @@ pub fn decide(pod: &Pod, target: &Target<'_>, config: &InjectConfig) -> Decision
         },
         None => "injection was asked for by hand".to_owned(),
     };
-    by_pod(pod, config, selected)
+    let decision = by_pod(pod, config, selected);
+    match uncapturable(pod).filter(|_| decision.inject) {
+        Some(reason) => Decision::impossible(reason),
+        None => decision,
+    }
+}
+
+/// Why the traffic of a pod cannot be led through a sidecar at all.
+fn uncapturable(pod: &Pod) -> Option<&'static str> {
+    let spec = pod.spec.as_ref()?;
+    if spec.host_network.unwrap_or(false) {
+        return Some("the pod uses the host's network, whose traffic is not the pod's alone");
+    }
+    let system = spec.os.as_ref().map(|os| os.name.as_str());
+    let selected = || spec.node_selector.as_ref()?.get("kubernetes.io/os").map(String::as_str);
+    (system.or_else(selected) == Some("windows")).then_some("the pod runs on Windows")
 }
 
 /// The rules of the webhook's namespace and object selectors; either way the reason.
@@ -70,7 +88,7 @@ fn select(
     config: &InjectConfig,
 ) -> Result<String, String> {
     let wished = annotations::label(pod, INJECT).and_then(annotations::truth) == Some(true);
-    let is_default = config.revision == DEFAULT_REVISION || config.revision.is_empty();
+    let is_default = is_default(config);
     if namespace == config.root_namespace && !wished {
         return Err(format!("namespace {namespace} is the control plane's; label the pod {INJECT}=true"));
     }
@@ -103,7 +121,14 @@ fn select(
 }
 
 fn selects(revision: &str, config: &InjectConfig, is_default: bool) -> bool {
-    revision == config.revision || (is_default && revision == DEFAULT_REVISION)
+    let tagged = config.tags.iter().any(|tag| tag == revision);
+    revision == config.revision || tagged || (is_default && revision == DEFAULT_REVISION)
+}
+
+/// Whether this control plane is the one that `istio-injection=enabled` selects: it has no revision, or the tag `default`.
+fn is_default(config: &InjectConfig) -> bool {
+    let tagged = config.tags.iter().any(|tag| tag == DEFAULT_REVISION);
+    config.revision == DEFAULT_REVISION || config.revision.is_empty() || tagged
 }
 
 /// The pod's own label or annotation (the label wins), then selectors, then the policy.

@@ -22,6 +22,7 @@ mod prometheus;
 mod proxy;
 mod proxy_config;
 mod settings;
+mod templates;
 mod values;
 mod volumes;
 mod workload;
@@ -29,6 +30,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use capture::capture_arguments;
 pub use config::{CaptureDefaults, InjectConfig, Policy, Ports, Readiness, Resources};
 pub use decision::{Decision, Target, decide};
 pub use error::InjectError;
@@ -40,3 +42,5 @@ pub use pod::{Injection, inject, is_injected};
 pub const PROXY_CONTAINER: &str = "istio-proxy";
 /// Name of the init container that programs the pod's redirection.
 pub const INIT_CONTAINER: &str = "istio-init";
+/// Name of the init container that checks the redirection that a CNI plugin has made.
+pub const VALIDATION_CONTAINER: &str = "istio-validation";

@@ -8,8 +8,8 @@ use crate::metadata::Added;
 use crate::settings::{Interception, Settings, Template};
 use crate::workload::Workload;
 use crate::{
-    Decision, INIT_CONTAINER, InjectConfig, InjectError, PROXY_CONTAINER, Target, annotations, capture,
-    decide, metadata, probes, prometheus, proxy, volumes,
+    Decision, INIT_CONTAINER, InjectConfig, InjectError, PROXY_CONTAINER, Target, VALIDATION_CONTAINER,
+    annotations, capture, decide, metadata, probes, prometheus, proxy, templates, volumes,
 };
 
 /// A pod after injection, and why it looks as it does.
@@ -52,18 +52,31 @@ pub(crate) fn inject_as(
     let settings = Settings::new(pod, target.namespace, workload, config)?;
     let mut injected = pod.clone();
     let labels = injected.metadata.labels.get_or_insert_default();
-    metadata::labels(&settings, labels);
+    if settings.template != Template::None {
+        metadata::labels(&settings, labels);
+    }
     let notes = injected.metadata.annotations.get_or_insert_default();
-    let prometheus = prometheus::merge(&settings, notes)?;
     let spec = injected.spec.get_or_insert_default();
-    let probers = probes::rewrite(&settings, spec)?;
     let mut added = Added::default();
-    add_init_container(&settings, spec, &mut added)?;
-    add_proxy(&settings, spec, &Contributions { probers, prometheus }, &mut added)?;
-    add_volumes(&settings, spec, &mut added)?;
+    let own = own_proxy(spec);
+    if settings.template != Template::None {
+        let prometheus = prometheus::merge(&settings, notes)?;
+        let probers = probes::rewrite(&settings, spec)?;
+        capture::annotate(&settings, notes);
+        add_init_container(&settings, spec, &mut added)?;
+        add_proxy(&settings, spec, &Contributions { probers, prometheus }, &mut added)?;
+        add_volumes(&settings, spec, &mut added)?;
+    }
     add_pull_secrets(&settings, spec, &mut added);
-    metadata::annotations(&settings, &added, notes);
+    let mut injected = templates::apply(&settings, injected, own.as_ref(), &mut added)?;
+    metadata::annotations(&settings, &added, injected.metadata.annotations.get_or_insert_default());
     Ok(Injection { pod: injected, decision })
+}
+
+/// The user's own `istio-proxy` container, as it stands in the pod.
+fn own_proxy(spec: &PodSpec) -> Option<Container> {
+    let init = spec.init_containers.iter().flatten();
+    spec.containers.iter().chain(init).find(|container| container.name == PROXY_CONTAINER).cloned()
 }
 
 /// Redirection comes last among the init containers: those before it still reach the network directly. Before a native
@@ -77,10 +90,10 @@ fn add_init_container(
         return Ok(());
     }
     let containers = spec.init_containers.get_or_insert_default();
-    containers.retain(|container| container.name != INIT_CONTAINER);
+    containers.retain(|container| ![INIT_CONTAINER, VALIDATION_CONTAINER].contains(&&*container.name));
     let position = if settings.native { 0 } else { containers.len() };
     containers.insert(position, capture::container(settings)?);
-    added.init_containers.push(INIT_CONTAINER.to_owned());
+    added.init_containers.push(capture::name(settings.config).to_owned());
     Ok(())
 }
 
@@ -105,7 +118,8 @@ fn add_proxy(
     if settings.native {
         added.init_containers.push(PROXY_CONTAINER.to_owned());
         let containers = spec.init_containers.get_or_insert_default();
-        let capture = containers.iter().position(|container| container.name == INIT_CONTAINER);
+        let name = capture::name(settings.config);
+        let capture = containers.iter().position(|container| container.name == name);
         containers.insert(capture.map_or(0, |position| position + 1), container);
         return Ok(());
     }

@@ -9,7 +9,7 @@ use crate::annotations::{
 };
 use crate::environment::{self, Contributions};
 use crate::settings::{Interception, Settings, Template};
-use crate::{InjectError, PROXY_CONTAINER, merge, volumes};
+use crate::{InjectConfig, InjectError, PROXY_CONTAINER, merge, volumes};
 
 /// Image name that stands for "the injector's image" in a user's own `istio-proxy` container.
 const AUTO_IMAGE: &str = "auto";
@@ -60,7 +60,8 @@ pub(crate) fn container(
     Ok(serde_json::from_value(container)?)
 }
 
-fn own_fields(own: &Container) -> Result<Map<String, Value>, InjectError> {
+/// The fields of the user's own `istio-proxy`, to be laid over the injected one.
+pub(crate) fn own_fields(own: &Container) -> Result<Map<String, Value>, InjectError> {
     let Value::Object(mut fields) = serde_json::to_value(own)? else {
         return Ok(Map::new());
     };
@@ -72,8 +73,8 @@ fn own_fields(own: &Container) -> Result<Map<String, Value>, InjectError> {
 
 fn arguments(settings: &Settings<'_>) -> Vec<String> {
     let role = match settings.template {
-        Template::Sidecar => "sidecar",
         Template::Gateway => "router",
+        _ => "sidecar",
     };
     vec![
         "agent".to_owned(),
@@ -135,16 +136,26 @@ fn security(settings: &Settings<'_>) -> Value {
             "runAsNonRoot": false,
             "runAsUser": 0,
         }),
-        _ => json!({
-            "allowPrivilegeEscalation": false,
-            "capabilities": { "drop": ["ALL"] },
-            "privileged": false,
-            "readOnlyRootFilesystem": true,
-            "runAsGroup": PROXY_ID,
-            "runAsNonRoot": true,
-            "runAsUser": PROXY_ID,
-        }),
+        _ => unprivileged(settings.config),
     }
+}
+
+/// The security context of a container that needs no privilege. Where no other container of the injector needs one, it
+/// passes the `restricted` Pod Security level.
+pub(crate) fn unprivileged(config: &InjectConfig) -> Value {
+    let mut context = json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": { "drop": ["ALL"] },
+        "privileged": false,
+        "readOnlyRootFilesystem": true,
+        "runAsGroup": PROXY_ID,
+        "runAsNonRoot": true,
+        "runAsUser": PROXY_ID,
+    });
+    if config.cni {
+        context["seccompProfile"] = json!({ "type": "RuntimeDefault" });
+    }
+    context
 }
 
 fn readiness(settings: &Settings<'_>) -> Result<Value, InjectError> {

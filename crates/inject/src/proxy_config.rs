@@ -1,8 +1,12 @@
 //! The pod's effective ProxyConfig: the mesh's default, overlaid by ProxyConfig resources and the pod's annotation.
 
 use k8s_openapi::api::core::v1::Pod;
-use lateen_api::ProxyConfig;
+use lateen_api::mesh_config::proxy::ProxyConfig as MeshProxyConfig;
 use lateen_api::networking::proxy_config::ProxyConfigSpec;
+use lateen_api::object::join;
+use lateen_api::wire::field::Field;
+use lateen_api::wire::names::json_name;
+use lateen_api::{ProxyConfig, Report};
 use serde_json::{Map, Value, json};
 
 use crate::annotations::{self, PROXY_CONFIG};
@@ -49,10 +53,21 @@ fn annotated(pod: &Pod) -> Result<Option<Map<String, Value>>, InjectError> {
     let over: Value = serde_saphyr::from_str(text)
         .map_err(|error| InjectError::annotation(PROXY_CONFIG, text, format!("is not YAML: {error}")))?;
     match over {
-        Value::Object(over) => Ok(Some(over)),
+        Value::Object(over) => checked(over, text).map(Some),
         Value::Null => Ok(None),
         _ => Err(InjectError::annotation(PROXY_CONFIG, text, "must be a map of ProxyConfig's fields")),
     }
+}
+
+/// The fields under their JSON names, once all of them are ProxyConfig's and can be read.
+fn checked(over: Map<String, Value>, text: &str) -> Result<Map<String, Value>, InjectError> {
+    let mut report = Report::default();
+    <MeshProxyConfig as Field>::decode(Value::Object(over.clone()), &mut report);
+    let wrong: Vec<_> = report.errors.into_iter().chain(report.unknown).collect();
+    if !wrong.is_empty() {
+        return Err(InjectError::annotation(PROXY_CONFIG, text, join(&wrong)));
+    }
+    Ok(over.into_iter().map(|(name, value)| (json_name(&name), value)).collect())
 }
 
 fn overlay(result: &mut Map<String, Value>, over: Map<String, Value>) {

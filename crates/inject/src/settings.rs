@@ -34,12 +34,14 @@ impl Interception {
     }
 }
 
-/// Which of Istio's injection templates the pod asks for.
+/// Which of Istio's own injection templates the pod asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Template {
     Sidecar,
     /// The pod's `istio-proxy` container becomes a gateway: no capture, arguments `agent router`.
     Gateway,
+    /// None of them: no proxy.
+    None,
 }
 
 pub(crate) struct Settings<'a> {
@@ -50,6 +52,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) proxy_config: Map<String, Value>,
     pub(crate) interception: Interception,
     pub(crate) template: Template,
+    /// The operator's own templates, in the order in which they are laid over the pod.
+    pub(crate) overlays: Vec<&'a str>,
     pub(crate) status_port: u16,
     pub(crate) holds_application: bool,
     pub(crate) native: bool,
@@ -63,9 +67,9 @@ impl<'a> Settings<'a> {
         config: &'a InjectConfig,
     ) -> Result<Self, InjectError> {
         let proxy_config = proxy_config::effective(pod, namespace, config)?;
-        let template = template(pod)?;
+        let (template, overlays) = templates(pod, config)?;
         let interception = match template {
-            Template::Gateway => Interception::None,
+            Template::Gateway | Template::None => Interception::None,
             Template::Sidecar => interception(pod, &proxy_config)?,
         };
         let mesh_port =
@@ -81,6 +85,7 @@ impl<'a> Settings<'a> {
             proxy_config,
             interception,
             template,
+            overlays,
             status_port: u16::try_from(port).unwrap_or(config.ports.status),
             native: template == Template::Sidecar
                 && annotations::flag(pod, NATIVE_SIDECAR, config.native_sidecars)?,
@@ -109,10 +114,37 @@ fn interception(pod: &Pod, proxy_config: &Map<String, Value>) -> Result<Intercep
     })
 }
 
-fn template(pod: &Pod) -> Result<Template, InjectError> {
-    match annotations::get(pod, TEMPLATES) {
-        None | Some("" | "sidecar") => Ok(Template::Sidecar),
-        Some("gateway") => Ok(Template::Gateway),
-        Some(other) => Err(InjectError::annotation(TEMPLATES, other, "must be \"sidecar\" or \"gateway\"")),
+/// The templates that the pod names, else those of the mesh: one of Istio's own at most, and the operator's.
+fn templates<'a>(
+    pod: &'a Pod,
+    config: &'a InjectConfig,
+) -> Result<(Template, Vec<&'a str>), InjectError> {
+    let annotated = annotations::get(pod, TEMPLATES).filter(|text| !text.is_empty());
+    let names: Vec<&str> = match annotated {
+        Some(text) => text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
+        None => config.default_templates.iter().map(String::as_str).collect(),
+    };
+    let refused = |reason: String| InjectError::annotation(TEMPLATES, &names.join(","), reason);
+    let (mut template, mut overlays) = (Template::None, Vec::new());
+    for name in &names {
+        let own = match *name {
+            // Somebody may have replaced Istio's own.
+            name if config.templates.contains_key(name) => {
+                overlays.push(name);
+                continue;
+            }
+            "sidecar" => Template::Sidecar,
+            "gateway" => Template::Gateway,
+            other => {
+                let mut known = vec!["sidecar", "gateway"];
+                known.extend(config.templates.keys().map(String::as_str));
+                return Err(refused(format!("there is no template {other:?}; there is: {}", known.join(", "))));
+            }
+        };
+        if template != Template::None && template != own {
+            return Err(refused("a pod is either a sidecar's or a gateway".to_owned()));
+        }
+        template = own;
     }
+    Ok((template, overlays))
 }

@@ -1,5 +1,8 @@
 //! What injection takes from Istio's values, which the charts keep in the ConfigMap `istio-sidecar-injector`.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,6 +14,22 @@ use crate::{CaptureDefaults, InjectConfig, InjectError, Policy};
 struct Values {
     global: Global,
     sidecar_injector_webhook: Webhook,
+    pilot: Pilot,
+    cni: Switch,
+    #[serde(rename = "istio_cni")]
+    istio_cni: Switch,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Pilot {
+    cni: Switch,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Switch {
+    enabled: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,6 +92,8 @@ struct Webhook {
     #[serde(rename = "rewriteAppHTTPProbe")]
     rewrite_probes: Option<bool>,
     native_sidecars: Option<bool>,
+    templates: Option<BTreeMap<String, String>>,
+    default_templates: Option<Vec<String>>,
 }
 
 impl InjectConfig {
@@ -84,7 +105,10 @@ impl InjectConfig {
     pub fn overlay_values(&mut self, text: &str) -> Result<(), InjectError> {
         let values: Values = serde_saphyr::from_str(text)
             .map_err(|error| InjectError::Pod { field: "values".to_owned(), reason: error.to_string() })?;
-        let Values { global, sidecar_injector_webhook: webhook } = values;
+        let Values { global, sidecar_injector_webhook: webhook, pilot, cni, istio_cni } = values;
+        if let Some(templates) = &webhook.templates {
+            crate::templates::check(templates)?;
+        }
         let proxy = global.proxy;
         if let (Some(hub), Some(tag)) = (global.hub, global.tag) {
             let image = proxy.image.as_deref().unwrap_or("lateen");
@@ -119,6 +143,10 @@ impl InjectConfig {
         set(&mut self.enable_namespaces_by_default, webhook.enable_namespaces_by_default);
         set(&mut self.rewrite_probes, webhook.rewrite_probes);
         set(&mut self.native_sidecars, webhook.native_sidecars);
+        set(&mut self.templates, webhook.templates);
+        set(&mut self.default_templates, webhook.default_templates.filter(|names| !names.is_empty()));
+        self.cni = [pilot.cni, cni, istio_cni].iter().any(|switch| switch.enabled == Some(true));
+        self.values = Arc::new(serde_saphyr::from_str(text).unwrap_or_default());
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ mod schema;
 mod values;
 
 pub use charts::Chart;
-pub use cluster::{Applied, Cluster, Finding, Level, Progress, Removed};
+pub use cluster::{Applied, Cluster, Finding, Level, Progress, Removed, Tag};
 pub use presets::{GATEWAY_NAMESPACE, GatewayKind, Profile, Traffic};
 pub use release::{Manifest, Release, local_rights};
 pub use values::{Values, ValuesError};

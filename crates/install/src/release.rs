@@ -27,7 +27,7 @@ pub struct Manifest {
 }
 
 /// Kinds in the order in which they are created; others come between Deployments and webhooks.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "Namespace",
     "CustomResourceDefinition",
     "ServiceAccount",
@@ -38,6 +38,7 @@ const ORDER: [&str; 14] = [
     "Role",
     "RoleBinding",
     "Service",
+    "DaemonSet",
     "Deployment",
     "HorizontalPodAutoscaler",
     "PodDisruptionBudget",

@@ -98,6 +98,53 @@ pub enum Experimental {
     Precheck(Connection),
 }
 
+/// `lateen tag`.
+#[derive(Debug, Subcommand)]
+pub enum TagVerb {
+    /// Let a tag lead to a revision.
+    Set(SetTag),
+    /// Print what `set` writes.
+    Generate(SetTag),
+    /// Show the tags, where they lead, and the namespaces that use them.
+    #[command(visible_alias = "show")]
+    List(Connection),
+    /// Remove a tag.
+    #[command(visible_alias = "delete")]
+    Remove(RemoveTag),
+}
+
+/// `lateen tag set|generate`.
+#[derive(Debug, Args)]
+pub struct SetTag {
+    /// The tag: `default` for namespaces with istio-injection=enabled, any other for the label istio.io/rev.
+    pub tag: String,
+    /// The revision that it leads to; `default` for the control plane without one.
+    #[arg(short = 'r', long)]
+    pub revision: String,
+    /// Let a tag that leads elsewhere lead here.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Do not ask; nothing is asked here.
+    #[arg(short = 'y', long = "skip-confirmation", hide = true)]
+    pub yes: bool,
+    /// How to reach the API; the namespace is the control plane's [default: istio-system]
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `lateen tag remove`.
+#[derive(Debug, Args)]
+pub struct RemoveTag {
+    /// The tag.
+    pub tag: String,
+    /// Do not ask.
+    #[arg(short = 'y', long = "skip-confirmation")]
+    pub yes: bool,
+    /// How to reach the API.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
 /// `lateen gateway`.
 #[derive(Debug, Subcommand)]
 pub enum GatewayVerb {

@@ -2,6 +2,7 @@
 
 mod agent;
 mod capture;
+mod cni;
 mod control;
 mod crds;
 mod demo;
@@ -47,11 +48,13 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Uninstall(arguments) => install::remove::run(&arguments)?,
         Command::Manifest(verb) => install::manifest::run(&verb)?,
         Command::Gateway(verb) => install::gateway::run(&verb)?,
+        Command::Tag(verb) => install::tag::run(&verb)?,
         Command::X(verb) => install::precheck::run(&verb)?,
         Command::Control => control::run()?,
         Command::Proxy(arguments) => proxy::run(&arguments)?,
         Command::Agent(arguments) => agent::run(&arguments)?,
         Command::Capture(arguments) => return capture::run(&arguments),
+        Command::Cni(arguments) => return cni::run(arguments),
         Command::Demo(arguments) => return demo::run(arguments),
         Command::Version => version::run(),
     }

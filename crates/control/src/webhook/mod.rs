@@ -2,6 +2,7 @@
 
 mod bundle;
 mod inject;
+mod notice;
 mod review;
 mod server;
 mod validate;

@@ -23,6 +23,9 @@ pub(super) struct Request {
     pub namespace: String,
     #[serde(default)]
     pub operation: String,
+    /// Nothing may be written anywhere for the sake of this request.
+    #[serde(default)]
+    pub dry_run: bool,
     #[serde(default)]
     pub object: Value,
 }

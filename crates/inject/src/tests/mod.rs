@@ -1,4 +1,7 @@
+mod annotations;
+mod cni;
 mod manifest;
+mod templates;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! The charts: their templates are described here, and printed into `charts/` by `cargo xtask charts`.
 
 mod base;
+mod cni;
 mod common;
 mod gateway;
 mod istiod;
@@ -46,22 +47,28 @@ impl Chart {
         chart!("istiod", istiod::templates())
     }
 
+    /// The CNI plugin.
+    pub fn cni() -> Chart {
+        chart!("cni", cni::templates())
+    }
+
     /// A gateway.
     pub fn gateway() -> Chart {
         chart!("gateway", gateway::templates())
     }
 
-    /// All of it: base, control plane, ingress and egress gateway.
+    /// All of it: base, control plane, ingress and egress gateway, and the CNI plugin if it is enabled.
     pub fn istio() -> Chart {
         let mut templates = base::templates();
         templates.extend(istiod::templates());
         templates.push(gateway::beside_the_control_plane());
+        templates.push(cni::beside_the_control_plane());
         chart!("istio", templates)
     }
 
     /// Every chart.
-    pub fn all() -> [Chart; 4] {
-        [Chart::base(), Chart::istiod(), Chart::gateway(), Chart::istio()]
+    pub fn all() -> [Chart; 5] {
+        [Chart::base(), Chart::istiod(), Chart::cni(), Chart::gateway(), Chart::istio()]
     }
 
     /// The chart's generated files, by their path in the chart.

@@ -21,6 +21,8 @@ pub struct Applied {
     pub objects: usize,
     /// Deployments as namespace and name.
     pub deployments: Vec<(String, String)>,
+    /// DaemonSets likewise.
+    pub daemon_sets: Vec<(String, String)>,
 }
 
 impl Cluster {
@@ -59,11 +61,13 @@ impl Cluster {
             self.apply_one(object).await?;
             applied.objects += 1;
             let name = name_of(object);
-            if kind == "Deployment" {
-                let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
-                applied.deployments.push((namespace.to_owned(), name.to_owned()));
+            let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+            match kind {
+                "Deployment" => applied.deployments.push((namespace.to_owned(), name.to_owned())),
+                "DaemonSet" => applied.daemon_sets.push((namespace.to_owned(), name.to_owned())),
+                _ => {}
             }
-            if matches!(kind, "Deployment" | "Service" | "MutatingWebhookConfiguration") {
+            if matches!(kind, "DaemonSet" | "Deployment" | "Service" | "MutatingWebhookConfiguration") {
                 progress(&format!("{kind} {name}"));
             }
         }

@@ -3,6 +3,7 @@
 mod apply;
 mod precheck;
 mod remove;
+mod tags;
 mod wait;
 
 use kube::core::{DynamicObject, GroupVersionKind};
@@ -12,6 +13,7 @@ use kube::{Api, Client};
 pub use apply::Applied;
 pub use precheck::{Finding, Level};
 pub use remove::Removed;
+pub use tags::Tag;
 
 /// The manager of the fields that we write.
 const FIELD_MANAGER: &str = "lateen";

@@ -34,11 +34,13 @@ pub struct Finding {
     pub level: Level,
     /// What was found, and what to do.
     pub message: String,
+    /// Whether `--force` installs all the same.
+    pub forced: bool,
 }
 
 impl Finding {
     fn new(level: Level, message: impl Into<String>) -> Finding {
-        Finding { level, message: message.into() }
+        Finding { level, message: message.into(), forced: false }
     }
 }
 
@@ -54,13 +56,15 @@ impl Cluster {
         let foreign = self.foreign_definitions().await?;
         findings.push(match foreign.as_slice() {
             [] => Finding::new(Level::Good, "no other Istio's definitions are installed"),
-            names => Finding::new(
-                Level::Error,
-                format!(
-                    "another Istio's definitions are installed ({}): remove them, or install with --force",
+            names => Finding {
+                level: Level::Error,
+                message: format!(
+                    "another Istio's definitions are installed ({}): remove them, or say --force to replace them by \
+                     Lateen's (the resources stay)",
                     names.join(", ")
                 ),
-            ),
+                forced: true,
+            },
         });
         Ok(findings)
     }

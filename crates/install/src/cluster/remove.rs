@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams};
+use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt};
 
 use super::{Cluster, KINDS, Kind, Progress, refusal};
@@ -11,6 +14,10 @@ use crate::release::OWN;
 
 /// What `lateen` writes carries this, what Helm writes does not.
 const INSTALLED: &str = "app.kubernetes.io/managed-by=lateen,app.kubernetes.io/part-of=istio";
+
+/// How long what is removed may take to end, and how often is looked.
+const ENDING: Duration = Duration::from_secs(40);
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Name of the ConfigMap with the root certificate, which the control plane puts into every namespace.
 const ROOT: &str = "istio-ca-root-cert";
@@ -34,6 +41,8 @@ impl Cluster {
     /// The API refuses; what was removed before stays removed.
     pub async fn uninstall(&self, namespace: &str, purge: bool, progress: Progress<'_>) -> Result<Removed> {
         let mut removed = self.remove_labelled(INSTALLED, progress).await?;
+        // A control plane that still runs would write again what it made; the CNI plugin tidies up its nodes.
+        self.ended(namespace, "app in (istiod,istio-cni-node)").await?;
         removed.objects += self.remove_made(namespace).await?;
         if purge {
             let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
@@ -46,10 +55,29 @@ impl Cluster {
             let namespaces: Api<Namespace> = Api::all(self.client.clone());
             for namespace in [namespace, GATEWAY_NAMESPACE] {
                 gone(namespaces.delete(namespace, &DeleteParams::background()).await.map(drop))?;
+            }
+            for namespace in [namespace, GATEWAY_NAMESPACE] {
+                let removed = await_condition(namespaces.clone(), namespace, |found: Option<&Namespace>| found.is_none());
+                // What somebody else's finalizer holds up goes when that lets go.
+                drop(tokio::time::timeout(ENDING, removed).await);
                 progress(&format!("Namespace {namespace}"));
             }
         }
         Ok(removed)
+    }
+
+    /// Waits until the pods that a selector selects have ended, or half a minute is over.
+    async fn ended(&self, namespace: &str, selector: &str) -> Result<()> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let selected = ListParams::default().labels(selector);
+        let end = tokio::time::Instant::now() + ENDING;
+        while tokio::time::Instant::now() < end {
+            if api.list(&selected).await.map_err(refusal)?.items.is_empty() {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// Removes one release by its name; what another release wrote stays.

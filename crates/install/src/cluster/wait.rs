@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
@@ -48,6 +48,31 @@ impl Cluster {
         bail!("not ready after {}s:\n{}", patience.as_secs(), reasons.join("\n"))
     }
 
+    /// Waits until the DaemonSets (namespace, name) run on every node that they are for.
+    ///
+    /// # Errors
+    /// Some do not within the time.
+    pub async fn wait_daemon_sets(
+        &self,
+        sets: &[(String, String)],
+        patience: Duration,
+        progress: Progress<'_>,
+    ) -> Result<()> {
+        for (namespace, name) in sets {
+            let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), namespace);
+            let waited = tokio::time::timeout(patience, await_condition(api, name, is_everywhere)).await;
+            let Ok(waited) = waited else {
+                bail!(
+                    "not ready after {}s: DaemonSet {namespace}/{name}; see: kubectl describe pods -n {namespace}",
+                    patience.as_secs()
+                );
+            };
+            waited?;
+            progress(&format!("{namespace}/{name} is ready"));
+        }
+        Ok(())
+    }
+
     /// What holds a Deployment up, as far as its pods and conditions tell.
     async fn reason(&self, namespace: &str, name: &str) -> String {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
@@ -81,6 +106,14 @@ fn pod_reason(pod: &Pod) -> Option<String> {
         conditions.filter(|c| c.status == "False").find_map(|c| c.message.clone())
     };
     Some(format!("pod {name}: {}", waiting.or_else(condition)?.trim()))
+}
+
+fn is_everywhere(set: Option<&DaemonSet>) -> bool {
+    let Some((set, status)) = set.and_then(|set| Some((set, set.status.as_ref()?))) else { return false };
+    let wanted = status.desired_number_scheduled;
+    status.observed_generation >= set.metadata.generation
+        && status.updated_number_scheduled.unwrap_or(0) >= wanted
+        && status.number_available.unwrap_or(0) >= wanted
 }
 
 fn is_rolled_out(deployment: Option<&Deployment>) -> bool {

@@ -23,7 +23,25 @@ fn charts() -> PathBuf {
 }
 
 /// Values that reach every condition of the templates, by chart.
-const CASES: [(&str, &[&str]); 14] = [
+const CASES: [(&str, &[&str]); 18] = [
+    ("cni", &[]),
+    (
+        "cni",
+        &[
+            "global.imagePullPolicy=IfNotPresent",
+            "global.imagePullSecrets={a}",
+            "cni.chained=false",
+            "cni.cniConfFileName=10-net.conflist",
+            "cni.excludeNamespaces={a,b}",
+            "cni.repair.repairPods=false",
+            "cni.repair.deletePods=true",
+            "cni.affinity.nodeAffinity.x=y",
+            "cni.podLabels.team=mesh",
+            "cni.podAnnotations.note=n",
+        ],
+    ),
+    ("cni", &["cni.repair.repairPods=false", "cni.repair.labelPods=true", "cni.tolerations=null"]),
+    ("istio", &["cni.enabled=true", "cni.repair.enabled=false"]),
     ("base", &[]),
     ("base", &["base.enableCRDTemplates=false", "base.aggregateRoles=false", "defaultRevision="]),
     ("base", &["base.enableCRDTemplates=false", "defaultRevision=canary"]),

@@ -1,6 +1,7 @@
 //! `lateen install`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use lateen_install::{Cluster, Level};
 
 use super::{cluster, confirm, done, namespace, release};
 use crate::args::install::Install;
@@ -13,14 +14,30 @@ pub fn run(arguments: &Install) -> Result<()> {
     confirm(&format!("Install Lateen into namespace {namespace} of this cluster?"), arguments.yes)?;
     block_on(async {
         let cluster = cluster(&arguments.connection).await?;
+        may_be_installed(&cluster, namespace, arguments.force).await?;
         let applied = cluster.apply(&manifest, arguments.force, &mut done).await?;
         println!("{} objects written", applied.objects);
         if !arguments.readiness_timeout.is_zero() {
             cluster.wait(&applied.deployments, arguments.readiness_timeout, &mut done).await?;
+            cluster.wait_daemon_sets(&applied.daemon_sets, arguments.readiness_timeout, &mut done).await?;
         }
         done(
             "the mesh is installed; label a namespace: kubectl label namespace default istio-injection=enabled",
         );
         Ok(())
     })
+}
+
+/// Asks first what would fail later: nothing is half installed where a right is missing or Kubernetes is too old.
+async fn may_be_installed(cluster: &Cluster, namespace: &str, force: bool) -> Result<()> {
+    let findings = cluster.precheck(namespace).await?;
+    let errors: Vec<String> = findings
+        .into_iter()
+        .filter(|finding| finding.level == Level::Error && !(force && finding.forced))
+        .map(|finding| format!("- {}", finding.message))
+        .collect();
+    if !errors.is_empty() {
+        bail!("nothing was installed:\n{}", errors.join("\n"));
+    }
+    Ok(())
 }

@@ -1,10 +1,11 @@
-//! The verbs that install the mesh on a cluster: install, uninstall, manifest, precheck, gateway.
+//! The verbs that install the mesh on a cluster: install, uninstall, manifest, precheck, gateway, tag.
 
 pub mod apply;
 pub mod gateway;
 pub mod manifest;
 pub mod precheck;
 pub mod remove;
+pub mod tag;
 
 use std::io::{IsTerminal, Write, stdin, stdout};
 use std::path::PathBuf;

@@ -114,7 +114,8 @@ fn hook(name: &'static str, namespaces: Node, pods: Node) -> Node {
     object! {
         "name": name,
         "admissionReviewVersions": json!(["v1"]),
-        "sideEffects": "None",
+        // An event tells of pods that cannot be injected; a dry run makes none.
+        "sideEffects": "NoneOnDryRun",
         "failurePolicy": "Fail",
         "reinvocationPolicy": Node::Quoted(values("sidecarInjectorWebhook.reinvocationPolicy")),
         "clientConfig": client("/inject"),

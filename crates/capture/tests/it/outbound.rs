@@ -1,0 +1,166 @@
+//! What leaves the pod.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::capture;
+use crate::ears::{Ears, datagram_arrives, outbound};
+use crate::namespace::{OUTSIDE, World, has_other_users, has_v6};
+
+/// An address that is nowhere: a connection to it fails unless it is captured.
+const NOWHERE: &str = "192.0.2.7:80";
+const NOWHERE_V6: &str = "[2001:db8::7]:80";
+const OTHER: &str = "198.51.100.7:80";
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("all_ranges_and_those_left_out", all_ranges_and_those_left_out),
+    ("listed_ranges_only", listed_ranges_only),
+    ("outbound_ports_in_and_out", outbound_ports_in_and_out),
+    ("an_excluded_interface_is_left_alone", an_excluded_interface_is_left_alone),
+    ("the_proxys_user_and_group_are_exempt", the_proxys_user_and_group_are_exempt),
+    ("a_socket_mark_exempts_as_the_user_does", a_socket_mark_exempts_as_the_user_does),
+    ("groups_can_be_chosen", groups_can_be_chosen),
+    ("dns_goes_to_the_proxy", dns_goes_to_the_proxy),
+    ("capture_is_cleanly_undone", capture_is_cleanly_undone),
+    ("a_dry_run_changes_nothing", a_dry_run_changes_nothing),
+];
+
+fn pod(arguments: &str) -> (World, Ears) {
+    let world = World::new();
+    capture(&world, arguments).unwrap();
+    let ears = world.in_pod(|| Ears::open(&[15001, 15006], false));
+    (world, ears)
+}
+
+fn all_ranges_and_those_left_out() {
+    let (world, ears) = pod("-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x 198.51.100.0/24 -b * -d 15020");
+    assert_eq!(outbound(&world, &ears, NOWHERE), Some(15001));
+    assert_eq!(outbound(&world, &ears, OTHER), None);
+    assert!(world.in_pod(|| crate::ears::connect("127.0.0.1:9")).is_none(), "loopback is the pod's own");
+    if has_v6() {
+        assert_eq!(outbound(&world, &ears, NOWHERE_V6), Some(15001));
+        assert!(world.in_pod(|| crate::ears::connect("[::1]:9")).is_none());
+    }
+}
+
+fn listed_ranges_only() {
+    let (world, ears) = pod("-z 15006 -i 192.0.2.0/24,2001:db8::/64 -b ''");
+    assert_eq!(outbound(&world, &ears, NOWHERE), Some(15001));
+    assert_eq!(outbound(&world, &ears, OTHER), None);
+    if has_v6() {
+        assert_eq!(outbound(&world, &ears, NOWHERE_V6), Some(15001));
+        assert_eq!(outbound(&world, &ears, "[2001:db8:1::7]:80"), None);
+    }
+}
+
+fn outbound_ports_in_and_out() {
+    let (world, ears) = pod("-p 15001 -i '' -q 27017 -o 3306");
+    assert_eq!(outbound(&world, &ears, "192.0.2.7:27017"), Some(15001));
+    assert_eq!(outbound(&world, &ears, NOWHERE), None);
+    let (world, ears) = pod("-p 15001 -i * -o 80,3306");
+    assert_eq!(outbound(&world, &ears, NOWHERE), None);
+    assert_eq!(outbound(&world, &ears, "192.0.2.7:81"), Some(15001));
+}
+
+fn an_excluded_interface_is_left_alone() {
+    let (world, ears) = pod("-p 15001 -i * -b * -c eth0");
+    assert_eq!(outbound(&world, &ears, NOWHERE), None);
+    let (world, ears) = pod("-p 15001 -i * -b * -c eth7");
+    assert_eq!(outbound(&world, &ears, NOWHERE), Some(15001));
+}
+
+/// Whether a process of that user and group reaches the listener outside of the pod directly.
+fn reaches_outside(world: &World, uid: u32, gid: u32) -> bool {
+    let outside = world.outside(|| Ears::open(&[80], false));
+    let script = format!("exec 3<>/dev/tcp/{OUTSIDE}/80");
+    world.in_pod(|| {
+        drop(Command::new("bash").args(["-c", &script]).uid(uid).gid(gid).output().unwrap());
+    });
+    outside.next().is_some()
+}
+
+fn the_proxys_user_and_group_are_exempt() {
+    if !has_other_users() {
+        assert_ne!(std::env::var("LATEEN_PEERS").as_deref(), Ok("required"), "this takes root");
+        return println!("skipped: processes of other users take root");
+    }
+    let (world, _ears) = pod("-p 15001 -z 15006 -u 1337,1444 -g 1555 -i * -b *");
+    assert!(!reaches_outside(&world, 1000, 1000));
+    assert!(reaches_outside(&world, 1337, 1000));
+    assert!(reaches_outside(&world, 1444, 1000));
+    assert!(reaches_outside(&world, 1000, 1555));
+    let (world, _ears) = pod("-p 15001 -z 15006 -u 1337 -i * -b *");
+    assert!(reaches_outside(&world, 1000, 1337), "without -g the groups are those of -u");
+}
+
+fn a_socket_mark_exempts_as_the_user_does() {
+    let (world, ears) = pod("-p 15001 -z 15006 -i * -b * --socket-mark 1337");
+    let connect = |target: &str, mark: u32| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_mark(mark).unwrap();
+        let target: std::net::SocketAddr = target.parse().unwrap();
+        socket.connect_timeout(&target.into(), std::time::Duration::from_millis(500)).map(|()| socket)
+    };
+    assert!(world.in_pod(|| connect(NOWHERE, 1337)).is_err(), "it leaves the pod");
+    // To the pod's own address it is inbound: the application calls its own service.
+    let own = format!("{}:80", crate::namespace::POD);
+    let _open = world.in_pod(|| connect(&own, 1337)).unwrap();
+    assert_eq!(ears.next().map(|heard| heard.port), Some(15006));
+}
+
+fn groups_can_be_chosen() {
+    if !has_other_users() {
+        assert_ne!(std::env::var("LATEEN_PEERS").as_deref(), Ok("required"), "this takes root");
+        return println!("skipped: processes of other users take root");
+    }
+    let (world, _ears) = pod("-p 15001 -i * --outbound-owner-groups 2000,2001");
+    assert!(!reaches_outside(&world, 1000, 2000));
+    assert!(reaches_outside(&world, 1000, 2002));
+    let (world, _ears) = pod("-p 15001 -i * --outbound-owner-groups-exclude 2000");
+    assert!(reaches_outside(&world, 1000, 2000));
+    assert!(!reaches_outside(&world, 1000, 2002));
+}
+
+fn dns_goes_to_the_proxy() {
+    let (world, _ears) = pod("-p 15001 -u 1337 -i * --redirect-dns --capture-all-dns");
+    assert!(datagram_arrives(&world, "192.0.2.53:53", 15053));
+    assert!(!datagram_arrives(&world, "192.0.2.53:54", 15053));
+    let (world, _ears) = pod("-p 15001 -u 1337 -i *");
+    assert!(!datagram_arrives(&world, "192.0.2.53:53", 15053), "only if it is asked for");
+}
+
+fn capture_is_cleanly_undone() {
+    for mode in ["REDIRECT", "TPROXY"] {
+        let arguments = format!("-p 15001 -z 15006 -m {mode} -i * -b * --drop-invalid --trace-logging");
+        let (world, ears) = pod(&arguments);
+        let rules = capture(&world, &arguments).unwrap();
+        assert_eq!(capture(&world, &arguments).unwrap(), rules, "applying twice is applying once");
+        assert_eq!(outbound(&world, &ears, NOWHERE), Some(15001));
+        capture(&world, "--cleanup").unwrap();
+        assert_eq!(outbound(&world, &ears, NOWHERE), None);
+        assert_eq!(leftovers(&world), "", "{mode}");
+        capture(&world, "--cleanup").unwrap();
+    }
+}
+
+/// Tables of nftables, and rules and routes of TPROXY.
+fn leftovers(world: &World) -> String {
+    let run = |program: &str, arguments: &str| {
+        let output = Command::new(program).args(arguments.split(' ')).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        text.lines().filter(|line| !line.contains("lookup local") && !line.contains("lookup main")).filter(|line| !line.contains("lookup default")).collect::<String>()
+    };
+    world.in_pod(|| {
+        ["nft list tables", "ip rule list", "ip -6 rule list", "ip route list table 133", "ip -6 route list table 133"]
+            .map(|command| command.split_once(' ').unwrap())
+            .map(|(program, arguments)| run(program, arguments))
+            .concat()
+    })
+}
+
+fn a_dry_run_changes_nothing() {
+    let world = World::new();
+    let text = capture(&world, "-i * -b * -n").unwrap();
+    assert!(text.contains("chain ISTIO_OUTPUT"), "{text}");
+    assert_eq!(leftovers(&world), "");
+}
