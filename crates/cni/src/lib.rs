@@ -11,6 +11,7 @@ mod plugin;
 use clap::{Args, Subcommand};
 
 pub use node::{Install, Repair};
+pub use plugin::call;
 
 /// The plugin's `type` in network configurations, which is the name of its file. It is Istio's, so that what knows
 /// Istio's plugin (other CNI plugins that keep chained ones, cluster policies) knows this one.

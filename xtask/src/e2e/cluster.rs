@@ -16,20 +16,32 @@ pub struct Cluster {
     node: Option<String>,
     /// Requests a second of scenarios that put it under load.
     pub rate: u32,
+    cni_folders: (String, String),
 }
 
 impl Cluster {
     /// The cluster of KUBECONFIG.
-    pub fn new(lateen: &Path, helm: &Path, node: Option<String>, rate: u32) -> Result<Cluster> {
+    pub fn new(
+        lateen: &Path,
+        helm: &Path,
+        node: Option<String>,
+        rate: u32,
+        cni_folders: (String, String),
+    ) -> Result<Cluster> {
         if std::env::var_os("KUBECONFIG").is_none() {
             bail!("set KUBECONFIG: the scenarios install and remove a mesh on the cluster that it names");
         }
         let lateen = std::fs::canonicalize(lateen)
             .with_context(|| format!("{}: build it, or name another with --lateen", lateen.display()))?;
-        let cluster = Cluster { lateen, helm: helm.to_owned(), node, rate };
+        let cluster = Cluster { lateen, helm: helm.to_owned(), node, rate, cni_folders };
         let version = cluster.kubectl(&["version"])?;
         println!("{}", version.trim());
         Ok(cluster)
+    }
+
+    /// Where the nodes have CNI plugins and network configurations.
+    pub fn cni_folders(&self) -> (&str, &str) {
+        (&self.cni_folders.0, &self.cni_folders.1)
     }
 
     /// Runs kubectl.

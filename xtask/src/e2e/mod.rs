@@ -6,10 +6,12 @@ mod bookinfo;
 mod canary;
 mod charts;
 mod cluster;
+mod cni;
 mod continuity;
 mod external_internal;
 mod footprint;
 mod load;
+mod nothing_left;
 mod outside;
 mod voting;
 mod walk;
@@ -25,7 +27,7 @@ use cluster::Cluster;
 /// What is run, and with which programs.
 #[derive(Args)]
 pub struct Options {
-    /// Scenarios, of: charts, bookinfo, gateways, voting, canary, continuity, footprint [default: all]
+    /// Scenarios, of: charts, bookinfo, gateways, voting, canary, continuity, footprint, cni, uninstall [default: all]
     scenarios: Vec<String>,
     /// The `lateen` to install with.
     #[arg(long, value_name = "FILE", default_value = "target/release/lateen")]
@@ -39,6 +41,12 @@ pub struct Options {
     /// Requests a second while the control plane is killed, scaled and upgraded.
     #[arg(long, value_name = "N", default_value_t = 500)]
     rate: u32,
+    /// The nodes' folder of CNI plugins.
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    cni_bin_dir: String,
+    /// The nodes' folder of network configurations.
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: String,
     /// Leave the mesh as the last scenario leaves it.
     #[arg(long)]
     keep: bool,
@@ -46,7 +54,7 @@ pub struct Options {
 
 type Scenario = fn(&Cluster) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 7] = [
+const SCENARIOS: [(&str, Scenario); 9] = [
     ("charts", charts::run),
     ("bookinfo", walk::run),
     ("gateways", external_internal::run),
@@ -54,6 +62,8 @@ const SCENARIOS: [(&str, Scenario); 7] = [
     ("canary", canary::run),
     ("continuity", continuity::run),
     ("footprint", footprint::run),
+    ("cni", cni::run),
+    ("uninstall", nothing_left::run),
 ];
 
 /// Runs the scenarios one after another; each begins on a cluster without a mesh.
@@ -62,7 +72,9 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(unknown) = options.scenarios.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no scenario {unknown:?}; there is: {}", known.join(", "));
     }
-    let cluster = Cluster::new(&options.lateen, &options.helm, options.node.clone(), options.rate)?;
+    let folders = (options.cni_bin_dir.clone(), options.cni_conf_dir.clone());
+    let cluster =
+        Cluster::new(&options.lateen, &options.helm, options.node.clone(), options.rate, folders)?;
     let wanted = |name: &str| options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let start = Instant::now();

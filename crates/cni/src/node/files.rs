@@ -188,3 +188,112 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     };
     write().inspect_err(|_| drop(fs::remove_file(&half))).with_context(|| path.display().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        install: Install,
+    }
+
+    /// A node's folders, with a network configuration that some plugin has written.
+    struct Node {
+        folder: PathBuf,
+        install: Install,
+    }
+
+    const BRIDGE: &str = r#"{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"bridge"}]}"#;
+
+    impl Node {
+        fn new(name: &str, more: &[&str]) -> Node {
+            let folder = std::env::temp_dir().join(format!("lateen-cni-{}-{name}", std::process::id()));
+            for part in ["bin", "net.d", "account"] {
+                fs::create_dir_all(folder.join(part)).unwrap();
+            }
+            fs::write(folder.join("account/ca.crt"), "ca").unwrap();
+            fs::write(folder.join("account/token"), "first\n").unwrap();
+            let flag = |flag: &str, part: &str| format!("--{flag}={}", folder.join(part).display());
+            let words = [flag("bin-dir", "bin"), flag("mounted-net-dir", "net.d"), flag("account-dir", "account")];
+            let fixed = ["install", "--api-host=fd00::1", "--api-port=6443"];
+            let words = fixed.into_iter().map(str::to_owned).chain(words).chain(more.iter().map(|w| (*w).to_owned()));
+            let install = Cli::parse_from(words).install;
+            Node { folder, install }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.join("net.d").join(name)
+        }
+    }
+
+    impl Drop for Node {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.folder));
+        }
+    }
+
+    #[test]
+    fn the_plugin_comes_stays_and_goes() {
+        let node = Node::new("stays", &["--exclude-namespaces=kube-system", "--exclude-namespaces=istio-system"]);
+        let files = Files::new(&node.install).unwrap();
+        assert!(files.keep().unwrap_err().to_string().contains("no network configuration"), "nothing to go into yet");
+        fs::write(node.path("10-net.conflist"), BRIDGE).unwrap();
+        assert!(!files.is_installed());
+        files.program().unwrap();
+        assert!(files.keep().unwrap().is_some());
+        assert!(files.keep().unwrap().is_none(), "once is enough");
+        assert!(files.is_installed());
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(node.folder.join("bin/istio-cni")), 0o755);
+        assert_eq!(mode(node.path(KUBECONFIG)), 0o600, "a token is nobody else's");
+        let list: Value = serde_json::from_str(&fs::read_to_string(node.path("10-net.conflist")).unwrap()).unwrap();
+        assert_eq!(
+            list["plugins"][1],
+            json!({ "type": "istio-cni", "kubernetes": {
+                "kubeconfig": "/etc/cni/net.d/ZZZ-istio-cni-kubeconfig",
+                "exclude_namespaces": ["kube-system", "istio-system"],
+            } })
+        );
+
+        // The network plugin writes its configuration anew, and kubelet a token.
+        fs::write(node.path("10-net.conflist"), BRIDGE).unwrap();
+        fs::write(node.folder.join("account/token"), "second").unwrap();
+        assert!(files.keep().unwrap().is_some());
+        let kubeconfig = fs::read_to_string(node.path(KUBECONFIG)).unwrap();
+        assert!(kubeconfig.contains("second") && kubeconfig.contains("https://[fd00::1]:6443"), "{kubeconfig}");
+
+        files.remove().unwrap();
+        let list: Value = serde_json::from_str(&fs::read_to_string(node.path("10-net.conflist")).unwrap()).unwrap();
+        assert_eq!(list, serde_json::from_str::<Value>(BRIDGE).unwrap());
+        let left: Vec<_> = fs::read_dir(node.folder.join("net.d")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["10-net.conflist"]);
+        assert_eq!(fs::read_dir(node.folder.join("bin")).unwrap().count(), 0);
+        files.remove().unwrap();
+    }
+
+    #[test]
+    fn a_configuration_of_its_own_where_it_is_not_chained() {
+        let node = Node::new("own", &["--unchained"]);
+        let files = Files::new(&node.install).unwrap();
+        files.keep().unwrap();
+        let text = fs::read_to_string(node.path(OWN_CONFIG)).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["type"], "istio-cni");
+        files.remove().unwrap();
+        assert!(!node.path(OWN_CONFIG).exists());
+    }
+
+    #[test]
+    fn a_single_configuration_becomes_a_list_of_that_name() {
+        let node = Node::new("single", &["--conf-name=10-net.conf"]);
+        fs::write(node.path("10-net.conf"), r#"{"cniVersion":"0.4.0","name":"n","type":"bridge"}"#).unwrap();
+        let files = Files::new(&node.install).unwrap();
+        files.keep().unwrap();
+        assert!(!node.path("10-net.conf").exists());
+        assert!(files.keep().unwrap().is_none());
+        assert!(fs::read_to_string(node.path("10-net.conflist")).unwrap().contains("istio-cni"));
+    }
+}

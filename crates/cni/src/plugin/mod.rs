@@ -3,8 +3,8 @@
 mod pod;
 mod protocol;
 
-use std::path::Path;
 use std::io::Read;
+use std::path::Path;
 
 use clap::Parser;
 use serde_json::{Value, json};
@@ -18,22 +18,22 @@ const MAX_INPUT: u64 = 4 << 20;
 /// Answers the call that environment and standard input describe. Whether it went well.
 pub fn main() -> bool {
     let mut input = String::new();
-    let read = std::io::stdin().take(MAX_INPUT).read_to_string(&mut input);
-    let environment = Environment::of_process();
-    let answer = match read {
-        Ok(_) => answer(&environment, &input),
-        Err(error) => Err(Failure::io("cannot read the network configuration", error)),
+    let (answer, well) = match std::io::stdin().take(MAX_INPUT).read_to_string(&mut input) {
+        Ok(_) => call(std::env::vars(), &input),
+        Err(error) => (Failure::io("cannot read the network configuration", error).answer(&input).to_string(), false),
     };
-    match answer {
-        Ok(None) => true,
-        Ok(Some(answer)) => {
-            println!("{answer}");
-            true
-        }
-        Err(failure) => {
-            println!("{}", failure.answer(&input));
-            false
-        }
+    if !answer.is_empty() {
+        println!("{answer}");
+    }
+    well
+}
+
+/// Answers a call by its environment and input: what to print, and whether it went well. The calling thread may find
+/// itself in another network namespace afterwards.
+pub fn call(variables: impl IntoIterator<Item = (String, String)>, input: &str) -> (String, bool) {
+    match answer(&Environment::new(variables), input) {
+        Ok(answer) => (answer.map(|answer| answer.to_string()).unwrap_or_default(), true),
+        Err(failure) => (failure.answer(input).to_string(), false),
     }
 }
 

@@ -93,9 +93,9 @@ pub struct PodName<'a> {
 }
 
 impl Environment {
-    /// Those of this process.
-    pub fn of_process() -> Environment {
-        Environment(std::env::vars().filter(|(name, _)| name.starts_with("CNI_")).collect())
+    /// CNI's among the variables of a process.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Environment {
+        Environment(variables.into_iter().filter(|(name, _)| name.starts_with("CNI_")).collect())
     }
 
     fn get(&self, name: &str) -> Option<&str> {

@@ -1,0 +1,103 @@
+//! Pods without privileges: the CNI plugin captures, checks, mends and goes; and pods that cannot be in the mesh.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::cluster::{Cluster, eventually};
+
+const NAMESPACE: &str = "restricted";
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Walks through.
+pub fn run(cluster: &Cluster) -> Result<()> {
+    let (bin, conf) = cluster.cni_folders();
+    let bin = format!("cni.cniBinDir={bin}");
+    let conf = format!("cni.cniConfDir={conf}");
+    let result = walk(cluster, &["install", "-y", "--set", "cni.enabled=true", "--set", &bin, "--set", &conf]);
+    for namespace in [NAMESPACE, "outside"] {
+        cluster.kubectl(&["delete", "namespace", namespace, "--ignore-not-found"])?;
+    }
+    result
+}
+
+fn walk(cluster: &Cluster, install: &[&str]) -> Result<()> {
+    cluster.lateen(install)?;
+    unprivileged(cluster)?;
+    mended(cluster)?;
+    told(cluster)?;
+    gone(cluster)
+}
+
+/// A namespace that enforces `restricted` takes pods with sidecars, and their traffic is captured.
+fn unprivileged(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["create", "namespace", NAMESPACE])?;
+    let labels = ["istio-injection=enabled", "pod-security.kubernetes.io/enforce=restricted"];
+    cluster.kubectl(&[&["label", "namespace", NAMESPACE], &labels[..]].concat())?;
+    eventually(Duration::from_secs(20), || {
+        cluster.kubectl(&["apply", "-n", NAMESPACE, "-f", &super::cluster::path("samples/cni/web.yaml")])
+    })?;
+    cluster.wait_deployments(NAMESPACE)?;
+    let init = "{.items[0].spec.initContainers[*].name}";
+    let names = cluster.value(&["pods", "-n", NAMESPACE, "-l", "app=web"], init)?;
+    ensure!(names == "istio-validation istio-proxy", "init containers {names}");
+    // The proxy answers for the application: its name stands in the answer's head.
+    let pod = cluster.value(&["pods", "-n", NAMESPACE, "-l", "app=web"], "{.items[0].metadata.name}")?;
+    eventually(Duration::from_secs(20), || {
+        let curl = ["curl", "-sS", "-i", "http://web:8000/headers"];
+        let head = cluster.kubectl(&[&["exec", "-n", NAMESPACE, &*pod, "-c", "web", "--"], &curl[..]].concat())?;
+        ensure!(head.starts_with("HTTP/1.1 200") && head.to_lowercase().contains("x-envoy-"), "{head}");
+        // The identity of the caller: the request went through two proxies and their TLS.
+        ensure!(head.contains(&format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/default")), "{head}");
+        Ok(())
+    })
+}
+
+/// The plugin passes over its own namespace: a pod of the mesh there is one that was faster than the plugin.
+fn mended(cluster: &Cluster) -> Result<()> {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: early, namespace: istio-system, \
+        labels: {sidecar.istio.io/inject: 'true'}}\nspec: {containers: [{name: sleep, \
+        image: 'docker.io/curlimages/curl:8.16.0', command: [/bin/sleep, infinity]}]}\n";
+    cluster.apply_text(pod, &[])?;
+    let ready = ["wait", "-n", "istio-system", "pod/early", "--for=condition=Ready", "--timeout=90s"];
+    let waited = cluster.kubectl(&ready);
+    let about = "involvedObject.name=early,reason=RepairBrokenPod";
+    let events = cluster.kubectl(&["get", "events", "-n", "istio-system", "--field-selector", about])?;
+    cluster.kubectl(&["delete", "pod", "-n", "istio-system", "early", "--wait=false"])?;
+    waited?;
+    ensure!(events.contains("its traffic is captured now"), "{events}");
+    Ok(())
+}
+
+/// A pod on the host's network is left alone, and its owner is told.
+fn told(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["create", "namespace", "outside"])?;
+    cluster.kubectl(&["label", "namespace", "outside", "istio-injection=enabled"])?;
+    let pod = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: host, namespace: outside}\nspec: {selector: \
+        {matchLabels: {app: host}}, template: {metadata: {labels: {app: host}}, spec: {hostNetwork: true, \
+        containers: [{name: sleep, image: 'docker.io/curlimages/curl:8.16.0', command: [/bin/sleep, infinity]}]}}}\n";
+    cluster.apply_text(pod, &[])?;
+    cluster.wait_deployments("outside")?;
+    let containers = cluster.value(&["pods", "-n", "outside"], "{.items[0].spec.containers[*].name}")?;
+    ensure!(containers == "sleep", "{containers}");
+    eventually(Duration::from_secs(20), || {
+        let reason = "reason=SidecarInjectionSkipped";
+        let events = cluster.kubectl(&["get", "events", "-n", "outside", "--field-selector", reason])?;
+        ensure!(events.contains("host's network") && events.contains("replicaset/host-"), "{events}");
+        Ok(())
+    })
+}
+
+/// Without the mesh the node makes pods as before.
+fn gone(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["label", "namespace", "outside", "istio-injection-"])?;
+    cluster.lateen(&["uninstall", "--purge", "-y"])?;
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: plain, namespace: outside}\nspec: {containers: \
+        [{name: sleep, image: 'docker.io/curlimages/curl:8.16.0', command: [/bin/sleep, infinity]}]}\n";
+    cluster.apply_text(pod, &[])?;
+    eventually(PATIENCE, || {
+        let phase = cluster.value(&["pod", "plain", "-n", "outside"], "{.status.phase}")?;
+        ensure!(phase == "Running", "{phase}");
+        Ok(())
+    })
+}
