@@ -7,6 +7,8 @@ use crate::InjectError;
 pub(crate) const INJECTION: &str = "istio-injection";
 pub(crate) const REVISION: &str = "istio.io/rev";
 pub(crate) const INJECT: &str = "sidecar.istio.io/inject";
+/// What the user's own `istio-proxy` container said, so that the pod can be injected again.
+pub(crate) const OVERRIDES: &str = "proxy.istio.io/overrides";
 pub(crate) const STATUS: &str = "sidecar.istio.io/status";
 pub(crate) const TEMPLATES: &str = "inject.istio.io/templates";
 pub(crate) const PROXY_IMAGE: &str = "sidecar.istio.io/proxyImage";

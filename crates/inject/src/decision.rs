@@ -49,8 +49,8 @@ impl Decision {
 /// Decides by Istio's rules (<https://istio.io/latest/docs/ops/common-problems/injection/>): exemptions first, then
 /// the namespace's and the pod's selection of this revision, then the pod's wish, selectors and the policy.
 pub fn decide(pod: &Pod, target: &Target<'_>, config: &InjectConfig) -> Decision {
-    if crate::is_injected(pod) {
-        return Decision::no("the pod already has a sidecar");
+    if let Some(foreign) = crate::undo::foreign(pod, config) {
+        return Decision::no(foreign);
     }
     if IGNORED_NAMESPACES.contains(&target.namespace) {
         return Decision::no(format!("namespace {} is never injected", target.namespace));

@@ -23,6 +23,7 @@ mod proxy;
 mod proxy_config;
 mod settings;
 mod templates;
+mod undo;
 mod values;
 mod volumes;
 mod workload;

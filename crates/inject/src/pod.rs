@@ -9,7 +9,7 @@ use crate::settings::{Interception, Settings, Template};
 use crate::workload::Workload;
 use crate::{
     Decision, INIT_CONTAINER, InjectConfig, InjectError, PROXY_CONTAINER, Target, VALIDATION_CONTAINER,
-    annotations, capture, decide, metadata, probes, prometheus, proxy, templates, volumes,
+    annotations, capture, decide, metadata, probes, prometheus, proxy, templates, undo, volumes,
 };
 
 /// A pod after injection, and why it looks as it does.
@@ -49,6 +49,9 @@ pub(crate) fn inject_as(
     if !decision.inject {
         return Ok(Injection { pod: pod.clone(), decision });
     }
+    // What was injected before goes first: injecting again is injecting anew, with the settings of now.
+    let bare = undo::undo(pod)?;
+    let pod = &bare;
     let settings = Settings::new(pod, target.namespace, workload, config)?;
     let mut injected = pod.clone();
     let labels = injected.metadata.labels.get_or_insert_default();
@@ -69,7 +72,9 @@ pub(crate) fn inject_as(
     }
     add_pull_secrets(&settings, spec, &mut added);
     let mut injected = templates::apply(&settings, injected, own.as_ref(), &mut added)?;
-    metadata::annotations(&settings, &added, injected.metadata.annotations.get_or_insert_default());
+    let notes = injected.metadata.annotations.get_or_insert_default();
+    undo::keep(own.as_ref(), notes)?;
+    metadata::annotations(&settings, &added, notes);
     Ok(Injection { pod: injected, decision })
 }
 
@@ -157,9 +162,9 @@ fn add_pull_secrets(settings: &Settings<'_>, spec: &mut PodSpec, added: &mut Add
 fn add_volumes(settings: &Settings<'_>, spec: &mut PodSpec, added: &mut Added) -> Result<(), InjectError> {
     let existing = spec.volumes.get_or_insert_default();
     for volume in volumes::volumes(settings)? {
-        added.volumes.push(volume.name.clone());
         // The pod's own volume of that name stays: it may hold other certificates or a larger directory.
         if !existing.iter().any(|other: &Volume| other.name == volume.name) {
+            added.volumes.push(volume.name.clone());
             existing.push(volume);
         }
     }

@@ -12,7 +12,7 @@ use crate::settings::Settings;
 const SCRAPE: &str = "prometheus.io/scrape";
 const PATH: &str = "prometheus.io/path";
 const PORT: &str = "prometheus.io/port";
-const MERGED_PATH: &str = "/stats/prometheus";
+pub(crate) const MERGED_PATH: &str = "/stats/prometheus";
 
 /// Points the pod's scrape annotations at the agent; returns the value of `ISTIO_PROMETHEUS_ANNOTATIONS` if the
 /// application serves metrics of its own.

@@ -1,3 +1,4 @@
+mod again;
 mod annotations;
 mod cni;
 mod manifest;
@@ -99,16 +100,6 @@ fn a_pod_gets_the_containers_and_names_of_the_contract() {
     assert_eq!(status["initContainers"], json!(["istio-init"]));
     let volumes: Vec<_> = spec.volumes.as_ref().unwrap().iter().map(|v| json!(v.name)).collect();
     assert_eq!(status["volumes"], Value::Array(volumes));
-}
-
-#[test]
-fn injecting_twice_changes_nothing() {
-    let once = injected(&pod(reviews()), &InjectConfig::default());
-    let enabled = labels(&[("istio-injection", "enabled")]);
-    let target = Target { namespace: "default", namespace_labels: Some(&enabled) };
-    let twice = inject(&once, &target, &InjectConfig::default()).unwrap();
-    assert!(!twice.decision.inject);
-    assert_eq!(twice.pod, once);
 }
 
 #[test]
