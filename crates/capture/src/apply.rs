@@ -66,7 +66,10 @@ fn addresses() -> Vec<IpAddr> {
         let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
     };
-    interfaces.filter_map(address).filter(|address| !address.is_loopback() && !is_link_local(address)).collect()
+    interfaces
+        .filter_map(address)
+        .filter(|address| !address.is_loopback() && !is_link_local(address))
+        .collect()
 }
 
 fn is_link_local(address: &IpAddr) -> bool {

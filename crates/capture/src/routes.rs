@@ -43,14 +43,20 @@ fn run(capture: &Capture, add: bool) -> Result<(), Error> {
 }
 
 async fn remove_version(handle: &Handle, capture: &Capture, version: IpVersion) -> Result<(), Error> {
-    let listed: Result<Vec<RuleMessage>, _> = handle.rule().get(version.clone()).execute().try_collect().await;
+    let listed: Result<Vec<RuleMessage>, _> =
+        handle.rule().get(version.clone()).execute().try_collect().await;
     let rules = match listed {
         Ok(rules) => rules,
         Err(error) if is(&error, &[EAFNOSUPPORT]) => return Ok(()),
         Err(error) => return Err(refused("read the routing rules", &error)),
     };
     for rule in rules.into_iter().filter(|rule| is_ours(rule, capture)) {
-        handle.rule().del(rule).execute().await.map_err(|e| refused("remove the routing rule of TPROXY", &e))?;
+        handle
+            .rule()
+            .del(rule)
+            .execute()
+            .await
+            .map_err(|e| refused("remove the routing rule of TPROXY", &e))?;
     }
     match handle.route().del(route(capture, &version)).execute().await {
         Err(error) if !is(&error, &[ESRCH, ENOENT, EAFNOSUPPORT]) => {
@@ -94,7 +100,8 @@ fn route(capture: &Capture, version: &IpVersion) -> RouteMessage {
 /// A rule of somebody else may have the mark, too: ours leads to our table.
 fn is_ours(rule: &RuleMessage, capture: &Capture) -> bool {
     let table = capture.tproxy_table;
-    let leads = u32::from(rule.header.table) == table || rule.attributes.contains(&RuleAttribute::Table(table));
+    let leads =
+        u32::from(rule.header.table) == table || rule.attributes.contains(&RuleAttribute::Table(table));
     leads && rule.attributes.contains(&RuleAttribute::FwMark(capture.tproxy_mark))
 }
 

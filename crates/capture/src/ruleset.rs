@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lateen_netfilter::{
-    Batch, Chain, Cmp, CtState, Error, Family, Hook, HookPoint, Prefix, Proto, Rule, Table, Verdict, table_exists,
+    Batch, Chain, Cmp, CtState, Error, Family, Hook, HookPoint, Prefix, Proto, Rule, Table, Verdict,
+    table_exists,
 };
 
 use crate::{Capture, Mode, redirect, tproxy};
@@ -64,7 +65,9 @@ impl Ruleset {
 fn watching(capture: &Capture) -> Vec<Chain> {
     let mut chains = Vec::new();
     if capture.trace {
-        for (name, point) in [("TRACE_PREROUTING", HookPoint::Prerouting), ("TRACE_OUTPUT", HookPoint::Output)] {
+        for (name, point) in
+            [("TRACE_PREROUTING", HookPoint::Prerouting), ("TRACE_OUTPUT", HookPoint::Output)]
+        {
             let hook = Hook { priority: TRACE_PRIORITY, ..Hook::filter(point) };
             chains.push(Chain::base(name, hook).rule(Rule::new().trace()));
         }

@@ -41,7 +41,9 @@ pub(crate) fn validate(
 fn attempt(capture: &Capture, addresses: &[IpAddr], probe_port: u16) -> Result<(), String> {
     let mut checked = false;
     for version in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
-        let Some(own) = addresses.iter().find(|address| address.is_ipv4() == version.is_ipv4()) else { continue };
+        let Some(own) = addresses.iter().find(|address| address.is_ipv4() == version.is_ipv4()) else {
+            continue;
+        };
         let listener = TcpListener::bind(SocketAddr::new(version, capture.inbound_port))
             .map_err(|e| format!("cannot listen on port {}: {e}", capture.inbound_port))?;
         arrives(&listener, SocketAddr::new(*own, probe_port))?;

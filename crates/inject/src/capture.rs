@@ -14,8 +14,8 @@ use crate::annotations::{
 use crate::settings::{Interception, Settings};
 use crate::workload::Workload;
 use crate::{
-    CaptureDefaults, INIT_CONTAINER, InjectConfig, InjectError, PROXY_CONTAINER, VALIDATION_CONTAINER, is_injected,
-    proxy,
+    CaptureDefaults, INIT_CONTAINER, InjectConfig, InjectError, PROXY_CONTAINER, VALIDATION_CONTAINER,
+    is_injected, proxy,
 };
 
 const PROXY_USER: &str = "1337";
@@ -82,10 +82,7 @@ pub fn capture_arguments(pod: &Pod) -> Result<Option<Vec<String>>, InjectError> 
 }
 
 /// What a CNI plugin has to know of the mesh's settings: it sees the pod alone, and so they are written there.
-pub(crate) fn annotate(
-    settings: &Settings<'_>,
-    notes: &mut BTreeMap<String, String>,
-) {
+pub(crate) fn annotate(settings: &Settings<'_>, notes: &mut BTreeMap<String, String>) {
     if !settings.config.cni || settings.interception == Interception::None {
         return;
     }

@@ -56,7 +56,8 @@ fn is_deletion(item: &Value) -> bool {
 fn merge_list(below: &mut Vec<Value>, above: Vec<Value>, join: &Join) {
     let (Join::Deep(key) | Join::Replace(key)) = join;
     for item in above {
-        let position = below.iter().position(|other| other.get(key).is_some() && other.get(key) == item.get(key));
+        let position =
+            below.iter().position(|other| other.get(key).is_some() && other.get(key) == item.get(key));
         match (position, item) {
             (Some(at), item) if is_deletion(&item) => {
                 below.remove(at);
@@ -111,6 +112,9 @@ mod tests {
             { "name": "b", "$patch": "delete" },
             { "name": "never there", "$patch": "delete" },
         ] });
-        assert_eq!(laid(base, over), json!({ "containers": [{ "name": "a", "resources": { "requests": {} } }] }));
+        assert_eq!(
+            laid(base, over),
+            json!({ "containers": [{ "name": "a", "resources": { "requests": {} } }] })
+        );
     }
 }

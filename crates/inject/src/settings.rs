@@ -115,10 +115,7 @@ fn interception(pod: &Pod, proxy_config: &Map<String, Value>) -> Result<Intercep
 }
 
 /// The templates that the pod names, else those of the mesh: one of Istio's own at most, and the operator's.
-fn templates<'a>(
-    pod: &'a Pod,
-    config: &'a InjectConfig,
-) -> Result<(Template, Vec<&'a str>), InjectError> {
+fn templates<'a>(pod: &'a Pod, config: &'a InjectConfig) -> Result<(Template, Vec<&'a str>), InjectError> {
     let annotated = annotations::get(pod, TEMPLATES).filter(|text| !text.is_empty());
     let names: Vec<&str> = match annotated {
         Some(text) => text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
@@ -138,7 +135,10 @@ fn templates<'a>(
             other => {
                 let mut known = vec!["sidecar", "gateway"];
                 known.extend(config.templates.keys().map(String::as_str));
-                return Err(refused(format!("there is no template {other:?}; there is: {}", known.join(", "))));
+                return Err(refused(format!(
+                    "there is no template {other:?}; there is: {}",
+                    known.join(", ")
+                )));
             }
         };
         if template != Template::None && template != own {

@@ -73,8 +73,9 @@ pub(crate) fn undo(pod: &Pod) -> Result<Pod, InjectError> {
         probes(spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()), proxy)?;
     }
     if let Some(own) = annotations::get(pod, OVERRIDES).filter(|text| !text.is_empty()) {
-        let kept: Kept = serde_json::from_str(own)
-            .map_err(|error| InjectError::annotation(OVERRIDES, own, format!("is not what injection writes: {error}")))?;
+        let kept: Kept = serde_json::from_str(own).map_err(|error| {
+            InjectError::annotation(OVERRIDES, own, format!("is not what injection writes: {error}"))
+        })?;
         spec.containers.extend(kept.containers);
         if !kept.init_containers.is_empty() {
             spec.init_containers.get_or_insert_default().extend(kept.init_containers);
@@ -142,7 +143,8 @@ fn probes<'a>(
             let (Some(probe), Some(original)) = (slot.as_mut(), served.get(&path)) else { continue };
             if probe.http_get.as_ref().and_then(|http| http.path.as_deref()) == Some(&path) {
                 let before: Probe = serde_json::from_value(original.clone())?;
-                (probe.http_get, probe.tcp_socket, probe.grpc) = (before.http_get, before.tcp_socket, before.grpc);
+                (probe.http_get, probe.tcp_socket, probe.grpc) =
+                    (before.http_get, before.tcp_socket, before.grpc);
             }
         }
     }

@@ -14,7 +14,8 @@ pub fn run(cluster: &Cluster) -> Result<()> {
     let (bin, conf) = cluster.cni_folders();
     let bin = format!("cni.cniBinDir={bin}");
     let conf = format!("cni.cniConfDir={conf}");
-    let result = walk(cluster, &["install", "-y", "--set", "cni.enabled=true", "--set", &bin, "--set", &conf]);
+    let result =
+        walk(cluster, &["install", "-y", "--set", "cni.enabled=true", "--set", &bin, "--set", &conf]);
     for namespace in [NAMESPACE, "outside"] {
         cluster.kubectl(&["delete", "namespace", namespace, "--ignore-not-found"])?;
     }
@@ -45,7 +46,8 @@ fn unprivileged(cluster: &Cluster) -> Result<()> {
     let pod = cluster.value(&["pods", "-n", NAMESPACE, "-l", "app=web"], "{.items[0].metadata.name}")?;
     eventually(Duration::from_secs(20), || {
         let curl = ["curl", "-sS", "-i", "http://web:8000/headers"];
-        let head = cluster.kubectl(&[&["exec", "-n", NAMESPACE, &*pod, "-c", "web", "--"], &curl[..]].concat())?;
+        let head =
+            cluster.kubectl(&[&["exec", "-n", NAMESPACE, &*pod, "-c", "web", "--"], &curl[..]].concat())?;
         ensure!(head.starts_with("HTTP/1.1 200") && head.to_lowercase().contains("x-envoy-"), "{head}");
         // The identity of the caller: the request went through two proxies and their TLS.
         ensure!(head.contains(&format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/default")), "{head}");

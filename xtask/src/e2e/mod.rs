@@ -73,8 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("there is no scenario {unknown:?}; there is: {}", known.join(", "));
     }
     let folders = (options.cni_bin_dir.clone(), options.cni_conf_dir.clone());
-    let cluster =
-        Cluster::new(&options.lateen, &options.helm, options.node.clone(), options.rate, folders)?;
+    let cluster = Cluster::new(&options.lateen, &options.helm, options.node.clone(), options.rate, folders)?;
     let wanted = |name: &str| options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let start = Instant::now();

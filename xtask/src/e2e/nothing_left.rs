@@ -23,7 +23,16 @@ pub fn run(cluster: &Cluster) -> Result<()> {
     let (bin, conf) = cluster.cni_folders();
     let (bin, conf) = (format!("cni.cniBinDir={bin}"), format!("cni.cniConfDir={conf}"));
     cluster.lateen(&[
-        "install", "-y", "--set", "profile=demo", "--set", "cni.enabled=true", "--set", &bin, "--set", &conf,
+        "install",
+        "-y",
+        "--set",
+        "profile=demo",
+        "--set",
+        "cni.enabled=true",
+        "--set",
+        &bin,
+        "--set",
+        &conf,
     ])?;
     for gateway in ["external", "internal"] {
         cluster.lateen(&["gateway", "enable", gateway])?;
@@ -56,7 +65,8 @@ fn tagged(cluster: &Cluster) -> Result<()> {
         cluster.kubectl(&["apply", "-n", "tagged", "-f", &path("samples/sleep/sleep.yaml")])
     })?;
     cluster.wait_deployments("tagged")?;
-    let revision = cluster.value(&["pods", "-n", "tagged"], "{.items[0].metadata.annotations.istio\\.io/rev}")?;
+    let revision =
+        cluster.value(&["pods", "-n", "tagged"], "{.items[0].metadata.annotations.istio\\.io/rev}")?;
     ensure!(revision == "canary", "the sidecar is of revision {revision:?}");
     Ok(())
 }

@@ -55,7 +55,9 @@ impl Ears {
             for (port, listener) in &self.0 {
                 match listener.accept() {
                     Ok((stream, peer)) => {
-                        let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+                        let plain = |address: SocketAddr| {
+                            SocketAddr::new(address.ip().to_canonical(), address.port())
+                        };
                         let local = plain(stream.local_addr().unwrap());
                         return Some(Heard { port: *port, local, peer: plain(peer) });
                     }

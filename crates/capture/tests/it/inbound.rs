@@ -83,7 +83,9 @@ fn tproxy_takes_its_mark_and_table() {
     let proxy = ears(&world, &[15006], true);
     assert!(inbound(&world, &proxy, &format!("{POD}:80")).is_some());
     // A rule of somebody else with the same mark stays.
-    world.in_pod(|| Command::new("ip").args(["rule", "add", "fwmark", "2222", "lookup", "50"]).status().unwrap());
+    world.in_pod(|| {
+        Command::new("ip").args(["rule", "add", "fwmark", "2222", "lookup", "50"]).status().unwrap()
+    });
     capture(&world, "-t 2222 -r 99 --cleanup").unwrap();
     assert!(listed("rule list").contains("lookup 50") && !listed("rule list").contains("lookup 99"));
 }
@@ -100,7 +102,9 @@ fn virtual_interfaces_count_as_outbound() {
 
 fn the_check_tells_a_captured_pod_from_another() {
     let arguments = "-p 15001 -z 15006 -u 0 -i * -b *";
-    let check = format!("{arguments} --run-validation --skip-rule-apply --probe-timeout 300ms --iptables-probe-port 15002");
+    let check = format!(
+        "{arguments} --run-validation --skip-rule-apply --probe-timeout 300ms --iptables-probe-port 15002"
+    );
     for mode in ["REDIRECT", "TPROXY"] {
         let world = World::new();
         let error = capture(&world, &check).unwrap_err();
@@ -115,7 +119,8 @@ fn a_namespace_can_be_named() {
     let words = format!("-z 15006 -b * --network-namespace {} --cni-mode --dual-stack -f", world.file());
     world.outside(|| {
         use clap::Parser;
-        let arguments = lateen_capture::Arguments::parse_from(std::iter::once("capture").chain(words.split(' ')));
+        let arguments =
+            lateen_capture::Arguments::parse_from(std::iter::once("capture").chain(words.split(' ')));
         lateen_capture::run(&arguments).unwrap();
     });
     let ears = ears(&world, &[15006], false);

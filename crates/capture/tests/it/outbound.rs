@@ -147,14 +147,24 @@ fn capture_is_cleanly_undone() {
 fn leftovers(world: &World) -> String {
     let run = |program: &str, arguments: &str| {
         let output = Command::new(program).args(arguments.split(' ')).output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        text.lines().filter(|line| !line.contains("lookup local") && !line.contains("lookup main")).filter(|line| !line.contains("lookup default")).collect::<String>()
+        let text =
+            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        text.lines()
+            .filter(|line| !line.contains("lookup local") && !line.contains("lookup main"))
+            .filter(|line| !line.contains("lookup default"))
+            .collect::<String>()
     };
     world.in_pod(|| {
-        ["nft list tables", "ip rule list", "ip -6 rule list", "ip route list table 133", "ip -6 route list table 133"]
-            .map(|command| command.split_once(' ').unwrap())
-            .map(|(program, arguments)| run(program, arguments))
-            .concat()
+        [
+            "nft list tables",
+            "ip rule list",
+            "ip -6 rule list",
+            "ip route list table 133",
+            "ip -6 route list table 133",
+        ]
+        .map(|command| command.split_once(' ').unwrap())
+        .map(|(program, arguments)| run(program, arguments))
+        .concat()
     })
 }
 

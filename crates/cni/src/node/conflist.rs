@@ -68,7 +68,8 @@ fn is_ours(plugin: &Value) -> bool {
 mod tests {
     use super::*;
 
-    const BRIDGE: &str = r#"{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"bridge"},{"type":"portmap"}]}"#;
+    const BRIDGE: &str =
+        r#"{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"bridge"},{"type":"portmap"}]}"#;
 
     fn ours() -> Value {
         json!({ "type": PLUGIN, "kubernetes": { "kubeconfig": "/k" } })
@@ -88,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_single_configuration_becomes_a_list() {
-        let list = insert(r#"{"cniVersion":"0.4.0","name":"n","type":"bridge","bridge":"b0"}"#, &ours()).unwrap();
+        let list =
+            insert(r#"{"cniVersion":"0.4.0","name":"n","type":"bridge","bridge":"b0"}"#, &ours()).unwrap();
         let list: Value = serde_json::from_str(&list).unwrap();
         assert_eq!((&list["name"], &list["cniVersion"]), (&json!("n"), &json!("0.4.0")));
         assert_eq!(list["plugins"][0]["bridge"], "b0");
@@ -105,8 +107,11 @@ mod tests {
     #[test]
     fn the_first_that_can_be_read_is_used() {
         let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-        let files =
-            [file("20-b.conflist", BRIDGE), file("10-broken.conflist", "{"), file("15-a.conf", r#"{"type":"x"}"#)];
+        let files = [
+            file("20-b.conflist", BRIDGE),
+            file("10-broken.conflist", "{"),
+            file("15-a.conf", r#"{"type":"x"}"#),
+        ];
         assert_eq!(first(&files, None).unwrap().0, "15-a.conf");
         assert_eq!(first(&files, Some("20-b.conf")).unwrap().0, "20-b.conflist");
         assert!(first(&files, Some("other")).is_none());

@@ -218,9 +218,11 @@ mod tests {
             fs::write(folder.join("account/ca.crt"), "ca").unwrap();
             fs::write(folder.join("account/token"), "first\n").unwrap();
             let flag = |flag: &str, part: &str| format!("--{flag}={}", folder.join(part).display());
-            let words = [flag("bin-dir", "bin"), flag("mounted-net-dir", "net.d"), flag("account-dir", "account")];
+            let words =
+                [flag("bin-dir", "bin"), flag("mounted-net-dir", "net.d"), flag("account-dir", "account")];
             let fixed = ["install", "--api-host=fd00::1", "--api-port=6443"];
-            let words = fixed.into_iter().map(str::to_owned).chain(words).chain(more.iter().map(|w| (*w).to_owned()));
+            let words =
+                fixed.into_iter().map(str::to_owned).chain(words).chain(more.iter().map(|w| (*w).to_owned()));
             let install = Cli::parse_from(words).install;
             Node { folder, install }
         }
@@ -238,9 +240,13 @@ mod tests {
 
     #[test]
     fn the_plugin_comes_stays_and_goes() {
-        let node = Node::new("stays", &["--exclude-namespaces=kube-system", "--exclude-namespaces=istio-system"]);
+        let node =
+            Node::new("stays", &["--exclude-namespaces=kube-system", "--exclude-namespaces=istio-system"]);
         let files = Files::new(&node.install).unwrap();
-        assert!(files.keep().unwrap_err().to_string().contains("no network configuration"), "nothing to go into yet");
+        assert!(
+            files.keep().unwrap_err().to_string().contains("no network configuration"),
+            "nothing to go into yet"
+        );
         fs::write(node.path("10-net.conflist"), BRIDGE).unwrap();
         assert!(!files.is_installed());
         files.program().unwrap();
@@ -250,7 +256,8 @@ mod tests {
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(node.folder.join("bin/istio-cni")), 0o755);
         assert_eq!(mode(node.path(KUBECONFIG)), 0o600, "a token is nobody else's");
-        let list: Value = serde_json::from_str(&fs::read_to_string(node.path("10-net.conflist")).unwrap()).unwrap();
+        let list: Value =
+            serde_json::from_str(&fs::read_to_string(node.path("10-net.conflist")).unwrap()).unwrap();
         assert_eq!(
             list["plugins"][1],
             json!({ "type": "istio-cni", "kubernetes": {
@@ -264,12 +271,17 @@ mod tests {
         fs::write(node.folder.join("account/token"), "second").unwrap();
         assert!(files.keep().unwrap().is_some());
         let kubeconfig = fs::read_to_string(node.path(KUBECONFIG)).unwrap();
-        assert!(kubeconfig.contains("second") && kubeconfig.contains("https://[fd00::1]:6443"), "{kubeconfig}");
+        assert!(
+            kubeconfig.contains("second") && kubeconfig.contains("https://[fd00::1]:6443"),
+            "{kubeconfig}"
+        );
 
         files.remove().unwrap();
-        let list: Value = serde_json::from_str(&fs::read_to_string(node.path("10-net.conflist")).unwrap()).unwrap();
+        let list: Value =
+            serde_json::from_str(&fs::read_to_string(node.path("10-net.conflist")).unwrap()).unwrap();
         assert_eq!(list, serde_json::from_str::<Value>(BRIDGE).unwrap());
-        let left: Vec<_> = fs::read_dir(node.folder.join("net.d")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(node.folder.join("net.d")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["10-net.conflist"]);
         assert_eq!(fs::read_dir(node.folder.join("bin")).unwrap().count(), 0);
         files.remove().unwrap();

@@ -45,7 +45,12 @@ pub struct Install {
     #[arg(long, default_value = "/var/run/secrets/kubernetes.io/serviceaccount", value_name = "DIR")]
     account_dir: PathBuf,
     /// The API server as the node reaches it
-    #[arg(long, env = "KUBERNETES_SERVICE_HOST", default_value = "kubernetes.default.svc", value_name = "HOST")]
+    #[arg(
+        long,
+        env = "KUBERNETES_SERVICE_HOST",
+        default_value = "kubernetes.default.svc",
+        value_name = "HOST"
+    )]
     api_host: String,
     /// Its port
     #[arg(long, env = "KUBERNETES_SERVICE_PORT", default_value = "443", value_name = "PORT")]

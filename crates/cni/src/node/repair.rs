@@ -119,15 +119,24 @@ impl Mender<'_> {
             self.mended.insert(uid);
         }
         let (kind, note) = match &outcome {
-            Ok(()) => (EventType::Normal, format!("the pod was made before the CNI plugin was ready: {done}")),
+            Ok(()) => {
+                (EventType::Normal, format!("the pod was made before the CNI plugin was ready: {done}"))
+            }
             Err(error) => (
                 EventType::Warning,
-                format!("the pod was made before the CNI plugin was ready, and that cannot be mended: {error:#}"),
+                format!(
+                    "the pod was made before the CNI plugin was ready, and that cannot be mended: {error:#}"
+                ),
             ),
         };
         tracing::info!(namespace, pod = name, action, note);
-        let event =
-            Event { type_: kind, reason: action.into(), note: Some(note), action: action.into(), secondary: None };
+        let event = Event {
+            type_: kind,
+            reason: action.into(),
+            note: Some(note),
+            action: action.into(),
+            secondary: None,
+        };
         if let Err(error) = self.recorder.publish(&event, &pod.object_ref(&())).await {
             tracing::debug!(namespace, pod = name, %error, "cannot write the event");
         }
@@ -180,7 +189,8 @@ fn namespace_of(processes: &Path, uid: &str) -> Option<PathBuf> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit())
     };
-    let paths = std::fs::read_dir(processes).ok()?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_process);
+    let paths =
+        std::fs::read_dir(processes).ok()?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_process);
     paths
         .filter(|path| {
             let groups = std::fs::read_to_string(path.join("cgroup")).unwrap_or_default();

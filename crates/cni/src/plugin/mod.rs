@@ -20,7 +20,9 @@ pub fn main() -> bool {
     let mut input = String::new();
     let (answer, well) = match std::io::stdin().take(MAX_INPUT).read_to_string(&mut input) {
         Ok(_) => call(std::env::vars(), &input),
-        Err(error) => (Failure::io("cannot read the network configuration", error).answer(&input).to_string(), false),
+        Err(error) => {
+            (Failure::io("cannot read the network configuration", error).answer(&input).to_string(), false)
+        }
     };
     if !answer.is_empty() {
         println!("{answer}");

@@ -104,7 +104,9 @@ impl Environment {
 
     pub fn command(&self) -> Result<&str, Failure> {
         self.get("CNI_COMMAND").ok_or_else(|| {
-            Failure::environment("CNI_COMMAND is not set: this is a CNI plugin, which a container runtime starts")
+            Failure::environment(
+                "CNI_COMMAND is not set: this is a CNI plugin, which a container runtime starts",
+            )
         })
     }
 
@@ -160,7 +162,8 @@ impl NetworkConfig {
             Failure::new(code::DECODE, format!("the network configuration cannot be read: {error}"))
         })?;
         if !VERSIONS.contains(&config.cni_version.as_str()) {
-            let message = format!("cniVersion {:?} is not one of {}", config.cni_version, VERSIONS.join(", "));
+            let message =
+                format!("cniVersion {:?} is not one of {}", config.cni_version, VERSIONS.join(", "));
             return Err(Failure::new(code::INCOMPATIBLE_VERSION, message));
         }
         if config.kubernetes.kubeconfig.is_empty() {
@@ -176,7 +179,9 @@ impl NetworkConfig {
     /// The result of the plugins before: a chained plugin hands it on as it is.
     pub fn previous_result(&self) -> Result<Value, Failure> {
         let mut result = self.prev_result.clone().ok_or_else(|| {
-            Failure::config("there is no prevResult: istio-cni has to be chained behind a plugin that makes the network")
+            Failure::config(
+                "there is no prevResult: istio-cni has to be chained behind a plugin that makes the network",
+            )
         })?;
         result["cniVersion"] = json!(self.cni_version);
         Ok(result)

@@ -27,7 +27,10 @@ fn main() {
         ("a_pod_of_the_mesh_is_captured_and_checked", a_pod_of_the_mesh_is_captured_and_checked),
         ("other_pods_are_passed_over", other_pods_are_passed_over),
         ("a_broken_annotation_fails_the_pod_by_name", a_broken_annotation_fails_the_pod_by_name),
-        ("an_api_that_does_not_answer_is_tried_again_later", an_api_that_does_not_answer_is_tried_again_later),
+        (
+            "an_api_that_does_not_answer_is_tried_again_later",
+            an_api_that_does_not_answer_is_tried_again_later,
+        ),
         ("the_protocol_is_kept", the_protocol_is_kept),
     ];
     for (name, test) in tests {
@@ -47,7 +50,9 @@ fn enter() -> Result<(), String> {
         write("/proc/self/gid_map", format!("0 {gid} 1"))?;
     }
     let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    up.is_ok_and(|status| status.success()).then_some(()).ok_or_else(|| "`ip link set lo up` failed".to_owned())
+    up.is_ok_and(|status| status.success())
+        .then_some(())
+        .ok_or_else(|| "`ip link set lo up` failed".to_owned())
 }
 
 struct Cluster {

@@ -70,7 +70,9 @@ impl Expression {
         let found = found.filter(|value| !value.is_null() && value.as_str() != Some(""));
         let value = match (found, &self.default) {
             (Some(value), _) | (None, Some(value)) => value.clone(),
-            (None, None) => return Err(format!(".{} has no value; `| default \"\"` gives it one", self.path.join("."))),
+            (None, None) => {
+                return Err(format!(".{} has no value; `| default \"\"` gives it one", self.path.join(".")));
+            }
         };
         Ok(if self.quote { Value::String(plain(&value)) } else { value })
     }
@@ -121,7 +123,8 @@ fn stages(text: &str) -> Result<Vec<Vec<Word>>, String> {
 fn word(text: &str) -> Result<Word, String> {
     if let Some(path) = text.strip_prefix("$.").or_else(|| text.strip_prefix('.')) {
         let names: Vec<String> = path.split('.').map(str::to_owned).collect();
-        let name = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let name =
+            |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         return if names.iter().all(name) { Ok(Word::Path(names)) } else { Err(KNOWN.to_owned()) };
     }
     match serde_json::from_str(text) {
@@ -160,7 +163,17 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for text in ["if .Values.x", "end", "range .Spec.Containers", "toYaml .Values", ".", "index .A", "\"a", ".A-b", ""] {
+        for text in [
+            "if .Values.x",
+            "end",
+            "range .Spec.Containers",
+            "toYaml .Values",
+            ".",
+            "index .A",
+            "\"a",
+            ".A-b",
+            "",
+        ] {
             assert!(Expression::parse(text).is_err(), "{text}");
         }
     }

@@ -50,7 +50,8 @@ fn parse(name: &str, text: &str) -> Result<Template, InjectError> {
         if inner.starts_with("/*") {
             continue;
         }
-        let expression = Expression::parse(inner).map_err(|reason| refused(name, format!("{{{{ {inner} }}}}: {reason}")))?;
+        let expression = Expression::parse(inner)
+            .map_err(|reason| refused(name, format!("{{{{ {inner} }}}}: {reason}")))?;
         yaml.push_str(&format!("{MARK}{}{MARK}", expressions.len()));
         expressions.push(expression);
     }
@@ -87,15 +88,16 @@ pub(crate) fn apply(
     if let Some(own) = own {
         let again = json!({ "name": PROXY_CONTAINER });
         for list in ["containers", "initContainers"] {
-            let items = tree.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
+            let items =
+                tree.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
             let proxy = items.into_iter().flatten().find(|item| item.get("name") == again.get("name"));
             if let Some(Value::Object(proxy)) = proxy {
                 merge::overlay(proxy, proxy::own_fields(own)?);
             }
         }
     }
-    let result: Pod =
-        serde_json::from_value(Value::Object(tree)).map_err(|error| refused(last, format!("makes no pod: {error}")))?;
+    let result: Pod = serde_json::from_value(Value::Object(tree))
+        .map_err(|error| refused(last, format!("makes no pod: {error}")))?;
     note(&pod, &result, added);
     Ok(result)
 }
@@ -167,9 +169,11 @@ fn fill_map(
 fn fill(value: Value, expressions: &[Expression], context: &Value) -> Result<Value, String> {
     match value {
         Value::Object(map) => fill_map(map, expressions, context).map(Value::Object),
-        Value::Array(items) => {
-            items.into_iter().map(|item| fill(item, expressions, context)).collect::<Result<_, _>>().map(Value::Array)
-        }
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| fill(item, expressions, context))
+            .collect::<Result<_, _>>()
+            .map(Value::Array),
         Value::String(text) => fill_text(&text, expressions, context),
         other => Ok(other),
     }

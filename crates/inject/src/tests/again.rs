@@ -55,8 +55,14 @@ fn what_a_later_webhook_added_is_taken_into_account() {
     let again = injected(&pod(once), &InjectConfig::default());
     assert_eq!(env(&again, "ISTIO_META_APP_CONTAINERS").as_deref(), Some("reviews,late"));
     let probers = env(&again, "ISTIO_KUBE_APP_PROBERS").unwrap();
-    assert!(probers.contains("/app-health/late/livez") && probers.contains("/app-health/reviews/readyz"), "{probers}");
-    assert!(probers.contains("\"path\":\"/health\""), "the application's own probe, not the agent's: {probers}");
+    assert!(
+        probers.contains("/app-health/late/livez") && probers.contains("/app-health/reviews/readyz"),
+        "{probers}"
+    );
+    assert!(
+        probers.contains("\"path\":\"/health\""),
+        "the application's own probe, not the agent's: {probers}"
+    );
 }
 
 #[test]
@@ -64,6 +70,10 @@ fn a_sidecar_of_another_revision_stays() {
     let canary = InjectConfig { revision: "canary".into(), ..InjectConfig::default() };
     let theirs = inject(&pod(reviews()), &BY_HAND, &canary).unwrap().pod;
     let injection = inject(&theirs, &BY_HAND, &InjectConfig::default()).unwrap();
-    assert!(!injection.decision.inject && injection.decision.reason.contains("canary"), "{}", injection.decision.reason);
+    assert!(
+        !injection.decision.inject && injection.decision.reason.contains("canary"),
+        "{}",
+        injection.decision.reason
+    );
     assert_eq!(injection.pod, theirs);
 }

@@ -13,7 +13,7 @@ enum Effect {
     /// It is accepted and changes nothing in the pod: docs/injection.md says why.
     Nothing,
 }
-use Effect::{Argument, At, Nothing, NotInjected};
+use Effect::{Argument, At, NotInjected, Nothing};
 
 const REFERENCE: [(&str, &str, Effect); 43] = [
     ("inject.istio.io/templates", "sidecar", At("{proxy}/args/1", "sidecar")),
@@ -91,11 +91,15 @@ fn every_annotation_of_the_reference_does_what_it_should() {
             Argument(expected) => {
                 let all = arguments(&injection.pod);
                 assert!(all.contains(expected), "{name}: {all}");
-                assert!(!arguments(&injected(&annotated(&[]), &InjectConfig::default())).contains(expected), "{name}");
+                assert!(
+                    !arguments(&injected(&annotated(&[]), &InjectConfig::default())).contains(expected),
+                    "{name}"
+                );
             }
             At(place, expected) => {
                 let place = place.replace("{proxy}", "/spec/containers/1");
-                let text = after.pointer(&place).map(ToString::to_string).unwrap_or_default().replace('\\', "");
+                let text =
+                    after.pointer(&place).map(ToString::to_string).unwrap_or_default().replace('\\', "");
                 assert!(text.contains(expected), "{name}: {place} is {text}");
             }
             Nothing => {

@@ -73,7 +73,8 @@ fn pods_that_are_not_the_plugins_are_left_to_themselves() {
 #[test]
 fn the_proxys_user_is_the_one_of_the_pod() {
     let mut value = reviews();
-    let own = json!({ "name": "istio-proxy", "image": "auto", "securityContext": { "runAsUser": 1000640001 } });
+    let own =
+        json!({ "name": "istio-proxy", "image": "auto", "securityContext": { "runAsUser": 1000640001 } });
     value["spec"]["containers"].as_array_mut().unwrap().push(own);
     let arguments = capture_arguments(&injected(&pod(value), &cni())).unwrap().unwrap();
     assert!(arguments.join(" ").contains("-u 1000640001"), "{arguments:?}");

@@ -4,7 +4,11 @@ use super::*;
 
 fn with_templates(templates: &str) -> InjectConfig {
     let mut config = InjectConfig::default();
-    config.overlay_values(&format!("global: {{network: n1}}\nsidecarInjectorWebhook:\n  templates:\n{templates}")).unwrap();
+    config
+        .overlay_values(&format!(
+            "global: {{network: n1}}\nsidecarInjectorWebhook:\n  templates:\n{templates}"
+        ))
+        .unwrap();
     config
 }
 
@@ -136,7 +140,12 @@ fn a_tag_selects_the_revision_that_it_leads_to() {
     };
     let selected = |space: &[(&str, &str)], config: &InjectConfig| {
         let space = labels(space);
-        crate::decide(&pod(reviews()), &Target { namespace: "default", namespace_labels: Some(&space) }, config).inject
+        crate::decide(
+            &pod(reviews()),
+            &Target { namespace: "default", namespace_labels: Some(&space) },
+            config,
+        )
+        .inject
     };
     assert!(selected(&[("istio.io/rev", "prod")], &canary(&["prod"])));
     assert!(!selected(&[("istio.io/rev", "prod")], &canary(&["test"])));

@@ -39,13 +39,16 @@ fn cluster_name() -> Node {
 /// Reads pods, mends them in the way that is asked for, and tells of it. In its own namespace it looks whether its
 /// DaemonSet goes on, so that the plugin stays when only a pod of it ends.
 fn rights(when: Option<&Condition>) -> Vec<Document> {
-    let subjects = || list! { object! { "kind": "ServiceAccount", "name": NAME, "namespace": namespace(), }, };
-    let repair = |mode: &str| Condition::All(vec![Condition::set("cni.repair.enabled"), Condition::set(mode)]);
+    let subjects =
+        || list! { object! { "kind": "ServiceAccount", "name": NAME, "namespace": namespace(), }, };
+    let repair =
+        |mode: &str| Condition::All(vec![Condition::set("cni.repair.enabled"), Condition::set(mode)]);
     let role_ref = |kind: &'static str, name: Node| {
         object! { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name, }
     };
     let object = |kind: &'static str, metadata: Node, more: Vec<Entry>| {
-        let first = object! { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, };
+        let first =
+            object! { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, };
         document(when, with(first, more))
     };
     let field = |key: &str, node: Node| Entry::Field { key: key.to_owned(), when: None, node };
@@ -173,7 +176,8 @@ fn program(arguments: Node) -> Node {
 
 fn arguments(verb: &'static str) -> Node {
     let flag = |name: &'static str, value: Expr| Node::Text(vec![Piece::Plain(name), Piece::Value(value)]);
-    let repair = |mode: &str| Condition::All(vec![Condition::set("cni.repair.enabled"), Condition::set(mode)]);
+    let repair =
+        |mode: &str| Condition::All(vec![Condition::set("cni.repair.enabled"), Condition::set(mode)]);
     list! {
         "cni", verb,
         flag("--net-dir=", values("cni.cniConfDir")),

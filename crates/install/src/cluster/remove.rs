@@ -57,7 +57,9 @@ impl Cluster {
                 gone(namespaces.delete(namespace, &DeleteParams::background()).await.map(drop))?;
             }
             for namespace in [namespace, GATEWAY_NAMESPACE] {
-                let removed = await_condition(namespaces.clone(), namespace, |found: Option<&Namespace>| found.is_none());
+                let removed = await_condition(namespaces.clone(), namespace, |found: Option<&Namespace>| {
+                    found.is_none()
+                });
                 // What somebody else's finalizer holds up goes when that lets go.
                 drop(tokio::time::timeout(ENDING, removed).await);
                 progress(&format!("Namespace {namespace}"));

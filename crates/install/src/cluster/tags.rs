@@ -82,7 +82,9 @@ impl Cluster {
         let revisions = self.revisions(namespace).await?;
         if !revisions.contains(revision) {
             let known = revisions.into_iter().collect::<Vec<_>>().join(", ");
-            bail!("there is no control plane of revision {revision:?} in namespace {namespace}; there is: {known}");
+            bail!(
+                "there is no control plane of revision {revision:?} in namespace {namespace}; there is: {known}"
+            );
         }
         ensure!(
             tag == DEFAULT || !revisions.contains(tag),
@@ -90,7 +92,10 @@ impl Cluster {
         );
         let there = self.tags().await?.into_iter().find(|other| other.name == tag);
         if let Some(there) = there.filter(|there| there.revision != revision && !overwrite) {
-            bail!("tag {tag:?} leads to revision {:?} already; say --overwrite to change that", there.revision);
+            bail!(
+                "tag {tag:?} leads to revision {:?} already; say --overwrite to change that",
+                there.revision
+            );
         }
         if tag == DEFAULT {
             self.deactivate_default(namespace).await?;
@@ -147,7 +152,8 @@ impl Cluster {
     /// Namespaces by the tag or revision that they select.
     async fn selecting_namespaces(&self) -> Result<BTreeMap<String, Vec<String>>> {
         let api: Api<Namespace> = Api::all(self.client.clone());
-        let listed = api.list(&ListParams::default()).await.map_err(refusal).context("cannot list namespaces")?;
+        let listed =
+            api.list(&ListParams::default()).await.map_err(refusal).context("cannot list namespaces")?;
         let mut by_tag: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for namespace in listed {
             let labels = namespace.labels();
@@ -179,7 +185,8 @@ impl Cluster {
                 .map(|hook| json!({ "name": hook.name, "namespaceSelector": nobody, "objectSelector": nobody }))
                 .collect();
             let patch = Patch::Strategic(json!({ "webhooks": hooks }));
-            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let parameters =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             api.patch(&webhook.name_any(), &parameters, &patch).await.map_err(refusal)?;
         }
         Ok(())
@@ -211,7 +218,11 @@ mod tests {
         let manifest = Manifest::tag("default", "canary", "mesh").unwrap();
         let [webhook, validating] = &manifest.objects[..] else { panic!("{:?}", manifest.objects) };
         assert_eq!(webhook["metadata"]["name"], "istio-revision-tag-default-mesh");
-        assert!(webhook["webhooks"].to_string().contains(r#""key":"istio-injection","operator":"In","values":["enabled"]"#));
+        assert!(
+            webhook["webhooks"]
+                .to_string()
+                .contains(r#""key":"istio-injection","operator":"In","values":["enabled"]"#)
+        );
         assert_eq!(validating["webhooks"][0]["clientConfig"]["service"]["name"], "istiod-canary");
         assert!(Manifest::tag("No Label", "canary", "mesh").is_err());
     }

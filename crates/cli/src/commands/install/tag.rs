@@ -30,7 +30,10 @@ pub fn run(verb: &TagVerb) -> Result<()> {
             let Some(tag) = found else { bail!("there is no tag {:?}", arguments.tag) };
             if !tag.namespaces.is_empty() {
                 let used = tag.namespaces.join(", ");
-                confirm(&format!("New pods of {used} get no sidecar without tag {}. Remove it?", tag.name), arguments.yes)?;
+                confirm(
+                    &format!("New pods of {used} get no sidecar without tag {}. Remove it?", tag.name),
+                    arguments.yes,
+                )?;
             }
             cluster.remove_tag(&arguments.tag).await?;
             println!("tag {} removed", arguments.tag);
@@ -45,7 +48,11 @@ fn set(arguments: &SetTag) -> Result<()> {
     block_on(async {
         let cluster = cluster(&arguments.connection).await?;
         cluster.set_tag(tag, revision, namespace, arguments.overwrite).await?;
-        let label = if tag == "default" { "istio-injection=enabled".to_owned() } else { format!("istio.io/rev={tag}") };
+        let label = if tag == "default" {
+            "istio-injection=enabled".to_owned()
+        } else {
+            format!("istio.io/rev={tag}")
+        };
         println!(
             "tag {tag} leads to revision {revision}; namespaces select it by the label {label}, pods move when they \
              are made again: kubectl rollout restart deployment -n NAMESPACE"
