@@ -33,7 +33,44 @@ fn everything(cluster: &Cluster) -> Result<()> {
     ensure!(holder.starts_with("istiod-"), "nobody leads: {holder:?}");
     eventually(Duration::from_secs(30), || closed(cluster))?;
     refuses_nonsense(cluster)?;
+    may_do_no_more_than_it_does(cluster)?;
+    cluster.nothing_was_refused()?;
     uninstall(cluster, &["istio"])
+}
+
+/// What the control plane's account is asked for when somebody has stolen it: it has no right to any of this.
+fn may_do_no_more_than_it_does(cluster: &Cluster) -> Result<()> {
+    let account = "--as=system:serviceaccount:istio-system:istiod";
+    for (verb, resource, namespace) in [
+        ("create", "pods", "default"),
+        ("delete", "pods", "istio-system"),
+        ("patch", "deployments.apps", "istio-system"),
+        ("create", "secrets", "default"),
+        ("patch", "secrets/cacerts", "istio-system"),
+        ("delete", "secrets/istio-ca-secret", "istio-system"),
+        ("get", "configmaps/kube-root-ca.crt", "default"),
+        ("patch", "configmaps/kube-root-ca.crt", "default"),
+        ("list", "configmaps", "default"),
+        ("create", "clusterroles.rbac.authorization.k8s.io", "default"),
+        ("delete", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "default"),
+        ("patch", "virtualservices.networking.istio.io", "default"),
+        ("create", "certificatesigningrequests.certificates.k8s.io", "default"),
+        ("impersonate", "users", "default"),
+    ] {
+        let asked = cluster.kubectl(&["auth", "can-i", verb, resource, "-n", namespace, account]);
+        ensure!(asked.is_err(), "the control plane may {verb} {resource}");
+    }
+    let own = cluster.kubectl(&[
+        "auth",
+        "can-i",
+        "patch",
+        "configmaps/istio-ca-root-cert",
+        "-n",
+        "default",
+        account,
+    ])?;
+    ensure!(own.trim() == "yes", "the control plane may not keep the root certificate: {own}");
+    Ok(())
 }
 
 fn one_by_one(cluster: &Cluster) -> Result<()> {

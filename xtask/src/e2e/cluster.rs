@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::Options;
+
 /// For the times that are printed.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -14,6 +16,7 @@ pub struct Cluster {
     lateen: PathBuf,
     helm: PathBuf,
     node: Option<String>,
+    proxy: Option<String>,
     /// Requests a second of scenarios that put it under load.
     pub rate: u32,
     cni_folders: (String, String),
@@ -21,19 +24,21 @@ pub struct Cluster {
 
 impl Cluster {
     /// The cluster of KUBECONFIG.
-    pub fn new(
-        lateen: &Path,
-        helm: &Path,
-        node: Option<String>,
-        rate: u32,
-        cni_folders: (String, String),
-    ) -> Result<Cluster> {
+    pub fn new(options: &Options) -> Result<Cluster> {
         if std::env::var_os("KUBECONFIG").is_none() {
             bail!("set KUBECONFIG: the scenarios install and remove a mesh on the cluster that it names");
         }
-        let lateen = std::fs::canonicalize(lateen)
-            .with_context(|| format!("{}: build it, or name another with --lateen", lateen.display()))?;
-        let cluster = Cluster { lateen, helm: helm.to_owned(), node, rate, cni_folders };
+        let lateen = std::fs::canonicalize(&options.lateen).with_context(|| {
+            format!("{}: build it, or name another with --lateen", options.lateen.display())
+        })?;
+        let cluster = Cluster {
+            lateen,
+            helm: options.helm.clone(),
+            node: options.node.clone(),
+            proxy: options.proxy.clone(),
+            rate: options.rate,
+            cni_folders: (options.cni_bin_dir.clone(), options.cni_conf_dir.clone()),
+        };
         let version = cluster.kubectl(&["version"])?;
         println!("{}", version.trim());
         Ok(cluster)
@@ -98,8 +103,23 @@ impl Cluster {
     /// Installs with `lateen`, ready for tutorials; `set` are further values.
     pub fn install(&self, set: &[&str]) -> Result<()> {
         let mut arguments = vec!["install", "-y", "--profile", "demo"];
-        set.iter().for_each(|value| arguments.extend(["--set", value]));
+        let proxy = self.proxy_values();
+        set.iter()
+            .copied()
+            .chain(proxy.iter().map(String::as_str))
+            .for_each(|value| arguments.extend(["--set", value]));
         self.lateen(&arguments).map(drop)
+    }
+
+    /// Values that make another program every proxy, if one is asked for.
+    pub fn proxy_values(&self) -> Vec<String> {
+        let places = [
+            "pilot.env.LATEEN_PROXY_BINARY",
+            "gateways.istio-ingressgateway.env.PROXY_BINARY",
+            "gateways.istio-egressgateway.env.PROXY_BINARY",
+        ];
+        let value = |path: &String| places.map(|place| format!("{place}={path}"));
+        self.proxy.as_ref().map(value).into_iter().flatten().collect()
     }
 
     /// Puts a namespace into the mesh.

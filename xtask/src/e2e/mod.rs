@@ -9,6 +9,7 @@ mod cluster;
 mod cni;
 mod continuity;
 mod external_internal;
+mod fields;
 mod footprint;
 mod load;
 mod nothing_left;
@@ -27,7 +28,8 @@ use cluster::Cluster;
 /// What is run, and with which programs.
 #[derive(Args)]
 pub struct Options {
-    /// Scenarios, of: charts, bookinfo, gateways, voting, canary, continuity, footprint, cni, uninstall [default: all]
+    /// Scenarios, of: charts, bookinfo, gateways, voting, canary, continuity, footprint, fields, cni, uninstall
+    /// [default: all]
     scenarios: Vec<String>,
     /// The `lateen` to install with.
     #[arg(long, value_name = "FILE", default_value = "target/release/lateen")]
@@ -38,6 +40,9 @@ pub struct Options {
     /// Where NodePorts are reached from here [default: the first node's address]
     #[arg(long, value_name = "ADDRESS")]
     node: Option<String>,
+    /// Run this program of the image as every proxy, such as /usr/local/bin/envoy.
+    #[arg(long, value_name = "PATH")]
+    proxy: Option<String>,
     /// Requests a second while the control plane is killed, scaled and upgraded.
     #[arg(long, value_name = "N", default_value_t = 500)]
     rate: u32,
@@ -54,7 +59,7 @@ pub struct Options {
 
 type Scenario = fn(&Cluster) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 9] = [
+const SCENARIOS: [(&str, Scenario); 10] = [
     ("charts", charts::run),
     ("bookinfo", walk::run),
     ("gateways", external_internal::run),
@@ -62,6 +67,7 @@ const SCENARIOS: [(&str, Scenario); 9] = [
     ("canary", canary::run),
     ("continuity", continuity::run),
     ("footprint", footprint::run),
+    ("fields", fields::run),
     ("cni", cni::run),
     ("uninstall", nothing_left::run),
 ];
@@ -72,8 +78,7 @@ pub fn run(options: &Options) -> Result<()> {
     if let Some(unknown) = options.scenarios.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no scenario {unknown:?}; there is: {}", known.join(", "));
     }
-    let folders = (options.cni_bin_dir.clone(), options.cni_conf_dir.clone());
-    let cluster = Cluster::new(&options.lateen, &options.helm, options.node.clone(), options.rate, folders)?;
+    let cluster = Cluster::new(options)?;
     let wanted = |name: &str| options.scenarios.is_empty() || options.scenarios.iter().any(|s| s == name);
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let start = Instant::now();

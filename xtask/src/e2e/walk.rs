@@ -39,6 +39,8 @@ fn install(cluster: &Cluster) -> Result<()> {
     let chart = path("charts/istio");
     let mut arguments = vec!["template", "istio", &*chart, "--namespace", "istio-system"];
     arguments.extend(NODE_PORTS);
+    let proxy = cluster.proxy_values();
+    proxy.iter().for_each(|value| arguments.extend(["--set", value]));
     let manifest = cluster.helm(&arguments)?;
     cluster.kubectl(&["create", "namespace", "istio-system"])?;
     cluster.apply_text(&manifest, &["--dry-run=server", "-n", "istio-system"])?;

@@ -30,6 +30,10 @@ pub struct Options {
     /// given several times. Databases are this machine's own servers.
     #[arg(long, value_name = "MANIFEST")]
     demos_of: Vec<PathBuf>,
+    /// Another proxy, such as Envoy: it is laid beside the program, where `pilot.env.LATEEN_PROXY_BINARY` finds it as
+    /// /usr/local/bin/NAME.
+    #[arg(long, value_name = "FILE")]
+    proxy: Option<PathBuf>,
     /// Accept an image above the limit, such as one with a program for debugging.
     #[arg(long)]
     any_size: bool,
@@ -80,7 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
         demos::collect(manifest, &mut images)?;
     }
     let work = std::env::temp_dir().join(format!("lateen-image-{}", std::process::id()));
-    let made = lay_out(&binary, &images, &work)
+    let made = lay_out(&binary, options.proxy.as_deref(), &images, &work)
         .and_then(|files| archive::write(&work, &files, &images, &options.output));
     std::fs::remove_dir_all(&work).ok();
     let size = made?;
@@ -94,9 +98,12 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn lay_out(binary: &Path, images: &[Image], work: &Path) -> Result<Files> {
+fn lay_out(binary: &Path, proxy: Option<&Path>, images: &[Image], work: &Path) -> Result<Files> {
     let own = work.join("root");
     root::lay_out(binary, &own)?;
+    if let Some(proxy) = proxy {
+        root::put_proxy(proxy, &own)?;
+    }
     let mut files = Files { own, servers: None };
     let wanted = servers::wanted(images);
     if !wanted.is_empty() {

@@ -45,6 +45,13 @@ pub fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
     Ok(())
 }
 
+/// Lays another proxy beside the program.
+pub fn put_proxy(proxy: &Path, root: &Path) -> Result<()> {
+    let name = proxy.file_name().with_context(|| proxy.display().to_string())?;
+    put(proxy, &root.join("usr/local/bin").join(name), 0o755)?;
+    put_libraries(proxy, root)
+}
+
 /// Copies what a program is linked with.
 pub fn put_libraries(binary: &Path, root: &Path) -> Result<()> {
     for library in libraries(binary)? {
