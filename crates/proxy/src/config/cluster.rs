@@ -2,6 +2,7 @@
 
 use super::endpoint::{Endpoint, EndpointSlot};
 use super::health_check::HealthCheck;
+use super::subset::SubsetConfig;
 use super::tls::TlsClient;
 use crate::tls::TlsStats;
 use crate::upstream::HealthStats;
@@ -35,6 +36,8 @@ pub struct Cluster {
     pub fail_on_panic: bool,
     /// Localities take load by their weights (`locality_weighted_lb_config`).
     pub locality_weighted: bool,
+    /// Subsets of the endpoints by their labels.
+    pub subsets: Option<Arc<SubsetConfig>>,
     /// Circuit breakers of default priority.
     pub limits: CircuitBreakers,
     /// Circuit breakers of high priority.
@@ -86,6 +89,7 @@ impl Cluster {
             panic_threshold: 50,
             fail_on_panic: false,
             locality_weighted: false,
+            subsets: None,
             limits: CircuitBreakers::default(),
             high_limits: CircuitBreakers::default(),
             outlier: None,

@@ -1,6 +1,7 @@
 //! Endpoints and their state, which outlives updates of the set.
 
 use super::health_check::EndpointCheck;
+use super::subset::SubsetLabel;
 use crate::request_info::PeerMetadata;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ pub struct Endpoint {
     pub health: Health,
     /// Metadata that chooses a transport socket (`envoy.transport_socket_match`), sorted by key.
     pub transport_match: Vec<(Box<str>, Box<str>)>,
+    /// Labels that make subsets (`envoy.lb`), sorted by key.
+    pub labels: Box<[SubsetLabel]>,
     /// The workload there, by Istio's metadata of the endpoint; for metrics.
     pub peer: Option<Arc<PeerMetadata>>,
     /// What it says about its own health checks.
@@ -50,6 +53,7 @@ impl Endpoint {
             locality_weight: 0,
             health: Health::Healthy,
             transport_match: Vec::new(),
+            labels: Box::default(),
             peer: None,
             check: None,
             state: Arc::default(),
@@ -73,6 +77,7 @@ impl Endpoint {
             locality_weight,
             health,
             transport_match,
+            labels,
             peer,
             check,
             state: _,
@@ -81,7 +86,7 @@ impl Endpoint {
             && (weight, priority) == (&other.weight, &other.priority)
             && (locality, locality_weight) == (&other.locality, &other.locality_weight)
             && (health, transport_match) == (&other.health, &other.transport_match)
-            && (peer, check) == (&other.peer, &other.check)
+            && (labels, peer, check) == (&other.labels, &other.peer, &other.check)
     }
 
     /// Whether traffic may go there.

@@ -1,6 +1,7 @@
 //! The TCP proxy's settings.
 
 use super::cluster::ClusterSlot;
+use super::subset::SubsetMatch;
 use crate::request_info::AccessLog;
 use crate::upstream::stats::TcpStats;
 use bytes::Bytes;
@@ -13,7 +14,7 @@ pub struct TcpProxy {
     /// Prefix of statistics.
     pub stat_prefix: Arc<str>,
     /// Clusters with their weights; one alone has any weight.
-    pub clusters: Vec<(Arc<ClusterSlot>, u32)>,
+    pub clusters: Vec<TcpTarget>,
     /// A connection without traffic is closed after this; 1 h by default, `None`: never.
     pub idle_timeout: Option<Duration>,
     /// Life of a connection.
@@ -32,12 +33,23 @@ pub struct TcpProxy {
     pub stats: Arc<TcpStats>,
 }
 
+/// One of the clusters of TCP.
+#[derive(Debug)]
+pub struct TcpTarget {
+    /// The cluster.
+    pub cluster: Arc<ClusterSlot>,
+    /// Its weight.
+    pub weight: u32,
+    /// Labels of endpoints (`metadata_match`).
+    pub subset: Option<SubsetMatch>,
+}
+
 impl TcpProxy {
     /// Envoy's defaults to one cluster.
     pub fn to(stat_prefix: &str, cluster: Arc<ClusterSlot>, workers: usize) -> Self {
         TcpProxy {
             stat_prefix: stat_prefix.into(),
-            clusters: vec![(cluster, 1)],
+            clusters: vec![TcpTarget { cluster, weight: 1, subset: None }],
             idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
             max_connect_attempts: 1,
@@ -50,18 +62,18 @@ impl TcpProxy {
     }
 
     /// The cluster that a random number chooses.
-    pub fn choose(&self, random: u64) -> Option<&Arc<ClusterSlot>> {
-        if let [(only, _)] = &self.clusters[..] {
+    pub fn choose(&self, random: u64) -> Option<&TcpTarget> {
+        if let [only] = &self.clusters[..] {
             return Some(only);
         }
-        let total: u64 = self.clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let total: u64 = self.clusters.iter().map(|target| u64::from(target.weight)).sum();
         let mut rest = random.checked_rem(total)?;
-        self.clusters.iter().find_map(|(cluster, weight)| match rest.checked_sub(u64::from(*weight)) {
+        self.clusters.iter().find(|target| match rest.checked_sub(u64::from(target.weight)) {
             Some(left) => {
                 rest = left;
-                None
+                false
             }
-            None => Some(cluster),
+            None => true,
         })
     }
 }

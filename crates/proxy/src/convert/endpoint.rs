@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::pb::core::{self, HealthStatus};
 use super::pb::eds;
 use super::{At, Converted, take, values};
-use crate::config::{Endpoint as Host, EndpointCheck, EndpointSet, Health};
+use crate::config::{Endpoint as Host, EndpointCheck, EndpointSet, Health, SubsetLabel};
 use crate::stats::istio::endpoint_peer;
 
 /// Highest number of a priority, as Envoy's.
@@ -145,6 +145,9 @@ fn host<'a>(endpoint: &'a eds::LbEndpoint, at: &At<'_>) -> Converted<(&'a Option
     };
     if let Some(labels) = values::metadata(metadata, "envoy.transport_socket_match") {
         host.transport_match = values::labels(labels);
+    }
+    if let Some(labels) = values::metadata(metadata, "envoy.lb") {
+        host.labels = SubsetLabel::all(&super::metadata::object(labels));
     }
     if let Some(istio) = values::metadata(metadata, "istio") {
         host.peer = values::text(istio, "workload").map(|text| Arc::new(endpoint_peer(text)));

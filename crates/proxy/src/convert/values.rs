@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pb::protobuf::value::Kind;
 use super::pb::{core, protobuf, types};
 use super::{At, Converted};
-use crate::config::{Cidr, Fraction, TcpKeepalive};
+use crate::config::{Cidr, Fraction, SubsetMatch, TcpKeepalive};
 
 /// A duration that may not be negative.
 pub(super) fn duration(value: &protobuf::Duration, at: &At<'_>) -> Converted<Duration> {
@@ -168,6 +168,16 @@ pub(super) fn metadata<'a>(
     namespace: &str,
 ) -> Option<&'a protobuf::Struct> {
     metadata.as_ref()?.filter_metadata.get(namespace)
+}
+
+/// The labels of endpoints that levels of `metadata_match` ask for; the later replace the earlier.
+pub(super) fn subset(levels: &[&Option<core::Metadata>]) -> Option<SubsetMatch> {
+    let level = |metadata: &&'_ Option<core::Metadata>| {
+        Some(super::metadata::object(self::metadata(metadata, "envoy.lb")?))
+    };
+    let mut all = serde_json::Map::new();
+    levels.iter().filter_map(level).for_each(|labels| all.extend(labels));
+    (!all.is_empty()).then(|| SubsetMatch::new(&all))
 }
 
 /// The bytes of a data source.

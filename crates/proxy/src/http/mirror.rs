@@ -155,7 +155,8 @@ struct Copy {
 impl Copy {
     async fn send(self) -> Result<(), Failure> {
         let cluster = &self.cluster;
-        let endpoint = cluster.choose(Choice { random: self.random, hash: None, avoid: (&[], 0) }, None)?;
+        let choice = Choice { random: self.random, hash: None, avoid: (&[], 0), subset: None };
+        let endpoint = cluster.choose(choice, None)?;
         let _permit =
             RequestPermit::new(&cluster.slot, &endpoint.state, cluster.limits(false), cluster.worker)?;
         let speaks = cluster.speaks(self.protocol, false);

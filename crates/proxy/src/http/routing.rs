@@ -2,8 +2,8 @@
 
 use super::RequestHead;
 use crate::config::{
-    Action, ClusterSlot, FilterOverrides, Metadata, PathMatch, PolicyOverride, RequireTls, Route, RouteMatch,
-    RouteTable, Target, VirtualHost, WeightedCluster,
+    Action, ClusterSlot, FilterOverrides, Metadata, PathMatch, PolicyOverride, RequireTls, Route,
+    RouteAction, RouteMatch, RouteTable, SubsetMatch, Target, VirtualHost, WeightedCluster,
 };
 use crate::worker::Worker;
 use std::sync::Arc;
@@ -66,6 +66,14 @@ impl Matched {
         match &action.target {
             Target::Weighted(clusters) => clusters.entries().get(self.weighted?),
             _ => None,
+        }
+    }
+
+    /// The labels that an endpoint must bear.
+    pub fn subset<'a>(&'a self, action: &'a RouteAction) -> Option<&'a SubsetMatch> {
+        match &action.target {
+            Target::Weighted(_) => self.weighted()?.subset.as_ref(),
+            _ => action.subset.as_ref(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::copy::{Ended, Exchange, copy};
 use super::exchange::agreed;
-use crate::config::{ClusterSlot, Discovery, FilterChain, TcpProxy};
+use crate::config::{Discovery, FilterChain, TcpProxy, TcpTarget};
 use crate::error::Failure;
 use crate::http::io::Io;
 use crate::request_info::{LogContext, RequestInfo, ResponseFlags};
@@ -56,14 +56,14 @@ async fn session(
     io: Io,
     prefix: BytesMut,
 ) -> Result<(), Failure> {
-    let slot = proxy.choose(worker.random());
-    let cluster = slot.and_then(|slot| worker.cluster(slot));
-    let (Some(slot), Some(cluster)) = (slot, cluster) else {
+    let target = proxy.choose(worker.random());
+    let cluster = target.and_then(|target| worker.cluster(&target.cluster));
+    let (Some(target), Some(cluster)) = (target, cluster) else {
         proxy.stats.of(worker.index).downstream_cx_no_route.inc();
         return Err(Failure::NoCluster(503));
     };
     info.upstream.cluster = Some(cluster.config.clone());
-    let (upstream, _permit) = connect(worker, proxy, &cluster, slot, info).await?;
+    let (upstream, _permit) = connect(worker, proxy, &cluster, target, info).await?;
     info.upstream.local = upstream.tcp().local_addr().ok();
     let limits = super::copy::Limits {
         idle: proxy.idle_timeout.filter(|idle| !idle.is_zero()),
@@ -107,13 +107,14 @@ async fn connect(
     worker: &Rc<Worker>,
     proxy: &TcpProxy,
     cluster: &Rc<LocalCluster>,
-    slot: &Arc<ClusterSlot>,
+    target: &TcpTarget,
     info: &mut RequestInfo,
 ) -> Result<(Io, ConnectionPermit), Failure> {
     let hash = proxy.hash_source_ip.then(|| hash_bytes(info.remote.ip().to_string().as_bytes()));
     let mut tried: Vec<SocketAddr> = Vec::new();
     loop {
-        let choice = Choice { random: worker.random(), hash, avoid: (&tried, 3) };
+        let subset = target.subset.as_ref();
+        let choice = Choice { random: worker.random(), hash, avoid: (&tried, 3), subset };
         let endpoint = cluster.choose(choice, Some(info.connection.local))?;
         if matches!(cluster.config.discovery, Discovery::OriginalDst { .. })
             && endpoint.address == own_address(info)
@@ -127,12 +128,12 @@ async fn connect(
         let permit = cluster.connection_permit(&endpoint, false).ok_or(Failure::Overflow)?;
         match cluster.open(&endpoint, Wanted::default()).await {
             Ok(opened) => {
-                observe(&cluster.config, slot, worker.index, &endpoint, Outcome::Status(200));
+                observe(&cluster.config, &target.cluster, worker.index, &endpoint, Outcome::Status(200));
                 info.upstream.tls.clone_from(&opened.tls);
                 return Ok((opened.io, permit));
             }
             Err(failure) => {
-                observe(&cluster.config, slot, worker.index, &endpoint, Outcome::LocalFailure);
+                observe(&cluster.config, &target.cluster, worker.index, &endpoint, Outcome::LocalFailure);
                 if info.upstream.attempts >= proxy.max_connect_attempts {
                     if proxy.max_connect_attempts > 1 {
                         info.flags.insert(ResponseFlags::URX);

@@ -57,7 +57,7 @@ pub async fn call(worker: &Worker, slot: &Arc<ClusterSlot>, call: Call<'_>) -> R
 
 async fn exchange(cluster: &LocalCluster, call: Call<'_>, random: u64) -> Result<Answer, Failure> {
     let Call { head, body, http2, most, .. } = call;
-    let endpoint = cluster.choose(Choice { random, hash: None, avoid: (&[], 0) }, None)?;
+    let endpoint = cluster.choose(Choice { random, hash: None, avoid: (&[], 0), subset: None }, None)?;
     let _permit = RequestPermit::new(&cluster.slot, &endpoint.state, cluster.limits(false), cluster.worker)?;
     let name = server_name(head, cluster.config.transport.auto_sni());
     let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());

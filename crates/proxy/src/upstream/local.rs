@@ -1,6 +1,6 @@
 //! A cluster as one worker sees it: its balancer and its pools.
 
-use super::balancer::{Balancer, Choice, Settings};
+use super::balancer::{Balancer, Choice, Part, Settings};
 use super::connect::{Opened, Wanted};
 use super::permit::ConnectionPermit;
 use super::pool::{ClientConn, HostPool, Reuse};
@@ -101,6 +101,12 @@ impl LocalCluster {
         };
         if chosen.panicking {
             self.stats().lb_healthy_panic.inc();
+        }
+        match chosen.part {
+            Part::Whole => {}
+            Part::Subset => self.stats().lb_subsets_selected.inc(),
+            Part::Fallback => self.stats().lb_subsets_fallback.inc(),
+            Part::FallbackPanic => self.stats().lb_subsets_fallback_panic.inc(),
         }
         Ok(chosen.endpoint)
     }

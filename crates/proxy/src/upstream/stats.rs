@@ -96,6 +96,7 @@ shards! {
         upstream_rq_tx_reset, upstream_rq_retry, upstream_rq_retry_success, upstream_rq_retry_overflow,
         upstream_rq_retry_limit_exceeded, upstream_rq_1xx, upstream_rq_2xx, upstream_rq_3xx, upstream_rq_4xx,
         upstream_rq_5xx, outlier_detection_ejections_total, lb_healthy_panic,
+        lb_subsets_selected, lb_subsets_fallback, lb_subsets_fallback_panic,
     } histograms { upstream_rq_time, upstream_cx_connect_ms, upstream_cx_length_ms, }
 }
 

@@ -84,7 +84,7 @@ fn wait_for(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-fn start(yaml: String) -> (tokio::runtime::Runtime, Arc<Server>) {
+pub fn start(yaml: String) -> (tokio::runtime::Runtime, Arc<Server>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let bootstrap = load(&Options { config_yaml: Some(yaml), ..Options::default() }).unwrap();
     let settings = Settings { concurrency: Some(1), ..Settings::default() };

@@ -72,6 +72,7 @@ fn weights_divide_requests() {
         edits: LevelEdits::default(),
         filters: FilterOverrides::default(),
         host_rewrite: None,
+        subset: None,
     };
     let clusters = WeightedClusters::new(vec![entry("v1", 80), entry("v2", 20), entry("v3", 0)]).unwrap();
     let target = Target::Weighted(clusters);

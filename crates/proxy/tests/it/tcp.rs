@@ -46,7 +46,11 @@ fn weights_divide_connections() {
     let proxy = Proxy::start();
     let say = |text: &'static str| server(move |mut stream| stream.write_all(text.as_bytes()).unwrap());
     let other = proxy.cluster("other", &[say("b")]);
-    let address = tcp(&proxy, |settings| settings.clusters.push((other, 1)), &[say("a")]);
+    let address = tcp(
+        &proxy,
+        |settings| settings.clusters.push(TcpTarget { cluster: other, weight: 1, subset: None }),
+        &[say("a")],
+    );
     let first = (0..200)
         .filter(|_| {
             let mut text = String::new();

@@ -5,6 +5,7 @@ mod discovery;
 mod health;
 mod limits;
 mod protocol;
+mod subsets;
 
 pub(super) use protocol::http2_options;
 
@@ -46,6 +47,7 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
         common_http_protocol_options, http2_protocol_options, typed_extension_protocol_options, dns_refresh_rate,
         dns_lookup_family, outlier_detection, upstream_bind_config, common_lb_config, metadata, protocol_selection,
         upstream_connection_options, health_checks, filters, load_balancing_policy, cluster_discovery_type, lb_config,
+        lb_subset_config,
     } ignore_as Cluster {
         per_connection_buffer_limit_bytes, per_connection_buffer_high_watermark_timeout, stats_matcher,
         track_timeout_budgets, track_cluster_stats, lrs_server, lrs_report_endpoint_metrics, dns_jitter,
@@ -53,8 +55,7 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
         preconnect_policy, close_connections_on_host_health_failure, ignore_health_on_host_removal,
         http_protocol_options,
     } refuse {
-        transport_socket_matcher, lb_subset_config, upstream_config,
-        connection_pool_per_downstream_connection, queuing_policies, use_tcp_for_dns_lookups, dns_resolvers,
+        transport_socket_matcher, upstream_config, connection_pool_per_downstream_connection, queuing_policies, use_tcp_for_dns_lookups, dns_resolvers,
         dns_resolution_config,
     });
     if name.is_empty() {
@@ -85,6 +86,7 @@ pub fn cluster(message: &XdsCluster, context: &Context) -> Converted<ConvertedCl
         common: common_lb_config,
     };
     balancing::apply(balancing, &mut cluster, at)?;
+    cluster.subsets = subsets::read(lb_subset_config, &at.field("lb_subset_config"))?.map(Arc::new);
     limits::circuit_breakers(circuit_breakers, &mut cluster, &at.field("circuit_breakers"))?;
     cluster.health_check = health::read(health_checks, &at.field("health_checks"))?.map(Box::new);
     cluster.outlier = limits::outlier_detection(outlier_detection, &at.field("outlier_detection"))?;

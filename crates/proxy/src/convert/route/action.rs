@@ -54,7 +54,7 @@ fn forward(message: &rds::RouteAction, context: &Context, at: &At<'_>) -> Conver
     };
     let fifteen = Some(Duration::from_secs(15));
     let mut forward = Forward {
-        target: target(cluster_specifier, context, at)?,
+        target: target(cluster_specifier, metadata_match, context, at)?,
         cluster_not_found_status: not_found_status(*cluster_not_found_response_code, at)?,
         path_rewrite,
         host_rewrite: host_rewrite(host_rewrite_specifier, at)?,
@@ -76,7 +76,7 @@ fn forward(message: &rds::RouteAction, context: &Context, at: &At<'_>) -> Conver
         hash: policy::hash_policies(hash_policy, &at.field("hash_policy"))?,
         high_priority: *priority == core::RoutingPriority::High as i32,
         upgrades: Vec::new(),
-        metadata_match: policy::metadata_match(metadata_match),
+        subset: values::subset(&[metadata_match]),
     };
     if let Some(limits) = max_stream_duration {
         let at = at.field("max_stream_duration");
@@ -113,6 +113,7 @@ fn not_found_status(value: i32, at: &At<'_>) -> Converted<u16> {
 
 fn target(
     specifier: &Option<rds::route_action::ClusterSpecifier>,
+    metadata: &Option<core::Metadata>,
     context: &Context,
     at: &At<'_>,
 ) -> Converted<Target> {
@@ -123,7 +124,8 @@ fn target(
         }
         Some(ClusterSpecifier::ClusterHeader(name)) => Ok(Target::Header(name.to_ascii_lowercase().into())),
         Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-            Ok(Target::Weighted(weighted_clusters(weighted, context, &at.field("weighted_clusters"))?))
+            let at = at.field("weighted_clusters");
+            Ok(Target::Weighted(weighted_clusters(weighted, metadata, context, &at)?))
         }
         Some(
             ClusterSpecifier::ClusterSpecifierPlugin(_) | ClusterSpecifier::InlineClusterSpecifierPlugin(_),
@@ -134,6 +136,7 @@ fn target(
 
 fn weighted_clusters(
     message: &rds::WeightedCluster,
+    metadata: &Option<core::Metadata>,
     context: &Context,
     at: &At<'_>,
 ) -> Converted<WeightedClusters> {
@@ -150,8 +153,8 @@ fn weighted_clusters(
         let at = field.index(index);
         take!(entry, at, ClusterWeight {
             name, weight, request_headers_to_add, request_headers_to_remove, response_headers_to_add,
-            response_headers_to_remove, typed_per_filter_config, host_rewrite_specifier,
-        } ignore { metadata_match } refuse { cluster_header });
+            response_headers_to_remove, typed_per_filter_config, host_rewrite_specifier, metadata_match,
+        } refuse { cluster_header });
         if name.is_empty() {
             return Err(at.field("name").missing());
         }
@@ -171,6 +174,7 @@ fn weighted_clusters(
             )?,
             filters: overrides::read(typed_per_filter_config, context, &at.field("typed_per_filter_config"))?,
             host_rewrite,
+            subset: values::subset(&[metadata, metadata_match]),
         });
     }
     WeightedClusters::new(entries).ok_or_else(|| at.error("the weights must sum up to more than zero"))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::pb::{core, matcher, rds};
+use super::super::pb::{matcher, rds};
 use super::super::{At, Context, Converted, take, values};
 use super::matches;
 use crate::config::{
@@ -140,9 +140,4 @@ pub(super) fn rewrite(
     let regex =
         Regex::anywhere(&pattern.regex).map_err(|error| at.field("pattern").error(error.to_string()))?;
     Ok((regex, Substitution::new(&message.substitution)))
-}
-
-/// Subset labels of `metadata_match`.
-pub(super) fn metadata_match(metadata: &Option<core::Metadata>) -> Vec<(Box<str>, Box<str>)> {
-    values::metadata(metadata, "envoy.lb").map(values::labels).unwrap_or_default()
 }

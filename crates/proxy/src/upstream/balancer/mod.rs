@@ -6,14 +6,18 @@
 mod pick;
 mod pool;
 mod priority;
+mod subset;
+#[cfg(test)]
+mod subset_tests;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{Cluster, Endpoint, EndpointSet, LbPolicy};
-use pool::Pool;
+use crate::config::{Cluster, Endpoint, EndpointSet, LbPolicy, SubsetConfig, SubsetMatch};
+use pool::Pools;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use subset::Subsets;
 
 /// Counts ejections and returns of endpoints everywhere, so that balancers know when to look again.
 static HEALTH_EPOCH: AtomicU64 = AtomicU64::new(0);
@@ -34,6 +38,8 @@ pub struct Settings<'a> {
     pub fail_on_panic: bool,
     /// Localities take load by their weights.
     pub locality_weighted: bool,
+    /// Subsets of the endpoints.
+    pub subsets: Option<&'a Arc<SubsetConfig>>,
 }
 
 impl<'a> Settings<'a> {
@@ -44,6 +50,7 @@ impl<'a> Settings<'a> {
             panic_threshold: cluster.panic_threshold,
             fail_on_panic: cluster.fail_on_panic,
             locality_weighted: cluster.locality_weighted,
+            subsets: cluster.subsets.as_ref(),
         }
     }
 }
@@ -53,8 +60,8 @@ impl<'a> Settings<'a> {
 pub struct Balancer {
     set: Arc<EndpointSet>,
     epoch: u64,
-    /// What takes load, with the sum of the percentages up to it; the last sum is 100.
-    pools: Vec<(u32, Pool)>,
+    pools: Pools,
+    subsets: Option<Box<Subsets>>,
 }
 
 /// What a choice may depend on.
@@ -66,6 +73,8 @@ pub struct Choice<'a> {
     pub hash: Option<u64>,
     /// Hosts to avoid if there are others, and how often to try.
     pub avoid: (&'a [SocketAddr], u32),
+    /// Labels that the host must bear, where the cluster has subsets.
+    pub subset: Option<&'a SubsetMatch>,
 }
 
 /// What was chosen.
@@ -75,6 +84,22 @@ pub struct Chosen {
     pub endpoint: Arc<Endpoint>,
     /// It was chosen among all, because too few can be used.
     pub panicking: bool,
+    /// Of which part, in a cluster with subsets.
+    pub part: Part,
+}
+
+/// Which part of a cluster an endpoint was chosen from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// The cluster has no subsets.
+    #[default]
+    Whole,
+    /// The subset that the labels name.
+    Subset,
+    /// Where the fallback leads.
+    Fallback,
+    /// Any endpoint, because the fallback had none.
+    FallbackPanic,
 }
 
 impl Balancer {
@@ -82,7 +107,7 @@ impl Balancer {
     pub fn new(set: Arc<EndpointSet>, settings: Settings<'_>, random: u64) -> Self {
         let epoch = HEALTH_EPOCH.load(Ordering::Acquire);
         let pools = pool::pools(&set, settings, random);
-        Balancer { set, epoch, pools }
+        Balancer { set, epoch, pools, subsets: Subsets::new(settings) }
     }
 
     /// Whether it balances over `set` as it is now.
@@ -93,31 +118,57 @@ impl Balancer {
     /// The next host; none: there is no host that may be used.
     pub fn choose(&mut self, choice: Choice<'_>) -> Option<Chosen> {
         let (avoid, attempts) = choice.avoid;
-        let mut chosen = self.choose_once(choice.random, choice.hash)?;
+        let mut chosen = self.choose_once(choice)?;
         let mut random = choice.random;
         for _ in 0..attempts {
             if !avoid.contains(&chosen.endpoint.address) {
                 break;
             }
             random = mix(random.wrapping_add(1));
-            chosen = self.choose_once(random, choice.hash.map(|hash| mix(hash ^ random)))?;
+            let hash = choice.hash.map(|hash| mix(hash ^ random));
+            chosen = self.choose_once(Choice { random, hash, ..choice })?;
         }
         Some(chosen)
     }
 
-    fn choose_once(&mut self, random: u64, hash: Option<u64>) -> Option<Chosen> {
-        let pool = match self.pools.as_mut_slice() {
-            [(_, only)] => only,
-            pools => {
-                // Another number than the one that chooses the host, which must not depend on the priority.
-                let point = (mix(hash.unwrap_or(random) ^ 0x5bd1_e995) % 100) as u32;
-                let at = pools.partition_point(|(sum, _)| *sum <= point);
-                &mut pools.get_mut(at)?.1
-            }
+    fn choose_once(&mut self, choice: Choice<'_>) -> Option<Chosen> {
+        let Some(subsets) = &mut self.subsets else {
+            return choose_of(&mut self.pools, choice, Part::Whole);
         };
-        let endpoint = pool.choose(random, hash)?.clone();
-        Some(Chosen { endpoint, panicking: pool.panicking })
+        let variants = choice.subset.map(|wanted| subsets.variants(wanted)).unwrap_or_default();
+        let (set, any) = (&*self.set, &mut self.pools);
+        if variants.is_empty() {
+            return choose_part(subsets, set, any, choice);
+        }
+        variants.iter().find_map(|one| choose_part(subsets, set, any, Choice { subset: Some(one), ..choice }))
     }
+}
+
+fn choose_part(
+    subsets: &mut Subsets,
+    set: &EndpointSet,
+    any: &mut Pools,
+    choice: Choice<'_>,
+) -> Option<Chosen> {
+    let way = subsets.way(set, choice.subset, choice.random);
+    let part = if way.named { Part::Subset } else { Part::Fallback };
+    let chosen = subsets.pools(way, any).and_then(|pools| choose_of(pools, choice, part));
+    if chosen.is_none() && way.panics { choose_of(any, choice, Part::FallbackPanic) } else { chosen }
+}
+
+fn choose_of(pools: &mut Pools, choice: Choice<'_>, part: Part) -> Option<Chosen> {
+    let Choice { random, hash, .. } = choice;
+    let pool = match pools.as_mut_slice() {
+        [(_, only)] => only,
+        pools => {
+            // Another number than the one that chooses the host, which must not depend on the priority.
+            let point = (mix(hash.unwrap_or(random) ^ 0x5bd1_e995) % 100) as u32;
+            let at = pools.partition_point(|(sum, _)| *sum <= point);
+            &mut pools.get_mut(at)?.1
+        }
+    };
+    let endpoint = pool.choose(random, hash)?.clone();
+    Some(Chosen { endpoint, panicking: pool.panicking, part })
 }
 
 /// Mixes a number well (splitmix64's finalizer).

@@ -7,6 +7,9 @@ use crate::config::{Endpoint, EndpointSet, Health, LbPolicy};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What takes load, with the sum of the percentages up to it; the last sum is 100.
+pub(super) type Pools = Vec<(u32, Pool)>;
+
 /// Endpoints to choose from.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -52,7 +55,7 @@ fn counts(hosts: &Hosts<'_>, weighted: bool) -> Counts {
 }
 
 /// The pools that take load, with the sum of percentages up to each.
-pub(super) fn pools(set: &EndpointSet, settings: Settings<'_>, random: u64) -> Vec<(u32, Pool)> {
+pub(super) fn pools(set: &EndpointSet, settings: Settings<'_>, random: u64) -> Pools {
     let mut priorities: BTreeMap<u32, Hosts<'_>> = BTreeMap::new();
     for endpoint in &set.endpoints {
         priorities.entry(endpoint.priority).or_default().push(endpoint);

@@ -14,14 +14,14 @@ fn set(weights: &[u32]) -> Arc<EndpointSet> {
 }
 
 fn plain(policy: &LbPolicy) -> Settings<'_> {
-    Settings { policy, panic_threshold: 50, fail_on_panic: false, locality_weighted: false }
+    Settings { policy, panic_threshold: 50, fail_on_panic: false, locality_weighted: false, subsets: None }
 }
 
 fn counts(set: &Arc<EndpointSet>, policy: LbPolicy, tries: u64) -> Vec<u64> {
     let mut balancer = Balancer::new(set.clone(), plain(&policy), 1);
     let mut counts: HashMap<SocketAddr, u64> = HashMap::new();
     for n in 0..tries {
-        let choice = Choice { random: mix(n), hash: Some(mix(n)), avoid: (&[], 0) };
+        let choice = Choice { random: mix(n), hash: Some(mix(n)), avoid: (&[], 0), subset: None };
         *counts.entry(balancer.choose(choice).unwrap().endpoint.address).or_default() += 1;
     }
     set.endpoints.iter().map(|e| counts.get(&e.address).copied().unwrap_or(0)).collect()
@@ -46,7 +46,7 @@ fn rings_and_random_choices_follow_weights() {
 fn the_same_hash_goes_to_the_same_host() {
     let policy = LbPolicy::RingHash { min_size: 1024, max_size: 8192 };
     let choose = |random| {
-        let choice = Choice { random, hash: Some(42), avoid: (&[], 0) };
+        let choice = Choice { random, hash: Some(42), avoid: (&[], 0), subset: None };
         Balancer::new(set(&[1, 1, 1]), plain(&policy), random).choose(choice).unwrap().endpoint.address
     };
     assert_eq!(choose(1), choose(99));
@@ -77,7 +77,7 @@ fn a_retry_avoids_hosts_that_were_tried() {
     let mut balancer = Balancer::new(set.clone(), plain(&LbPolicy::Random), 1);
     let tried = [set.endpoints[0].address];
     for n in 0..50 {
-        let choice = Choice { random: mix(n), hash: None, avoid: (&tried, 20) };
+        let choice = Choice { random: mix(n), hash: None, avoid: (&tried, 20), subset: None };
         assert_eq!(balancer.choose(choice).unwrap().endpoint.address, set.endpoints[1].address);
     }
 }
@@ -102,7 +102,7 @@ fn shares(set: &Arc<EndpointSet>, settings: Settings<'_>) -> Vec<i64> {
     let mut balancer = Balancer::new(set.clone(), settings, 7);
     let mut counts: HashMap<SocketAddr, i64> = HashMap::new();
     for n in 0..10_000 {
-        let choice = Choice { random: mix(n), hash: Some(mix(n)), avoid: (&[], 0) };
+        let choice = Choice { random: mix(n), hash: Some(mix(n)), avoid: (&[], 0), subset: None };
         if let Some(chosen) = balancer.choose(choice) {
             *counts.entry(chosen.endpoint.address).or_default() += 1;
         }
