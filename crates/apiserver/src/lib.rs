@@ -6,6 +6,7 @@
 //! writes it through `admission` and the `schema`, `store` keeps it and tells the watches.
 
 mod admission;
+mod authorize;
 mod background;
 mod builder;
 mod context;

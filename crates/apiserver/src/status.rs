@@ -89,6 +89,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(details(group, plural, name))
     }
 
+    /// 403 in words of its own.
+    pub fn denied(group: &str, plural: &str, name: &str, message: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(details(group, plural, name))
+    }
+
     /// 401.
     pub fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 pub use allocate::{allocate, allocation_guard};
 
+use crate::authorize;
 use crate::crd;
 use crate::object;
 use crate::registry::Resource;
@@ -74,6 +75,9 @@ pub async fn validate(
     old: Option<&Value>,
     object: Option<&Value>,
 ) -> Result<()> {
+    if let Some(object) = object {
+        authorize::check_escalation(call, old, object)?;
+    }
     webhooks::validate(call, operation, old, object).await
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::authorize;
 use crate::context::Context;
 use crate::status::{ApiError, Result};
 use crate::verbs::{self, Call};
@@ -27,32 +28,13 @@ pub async fn bootstrap(context: &Arc<Context>) -> Result<()> {
     });
     let service = json!({"metadata": {"name": "kubernetes", "labels": labels}, "spec": spec});
     make(context, "", "v1", "services", "default", service).await?;
-    let rbac = "rbac.authorization.k8s.io";
-    let everything = json!([
-        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]},
-    ]);
-    let read = |secrets: bool| {
-        let resources =
-            if secrets { json!(["*"]) } else { json!(["configmaps", "pods", "services", "endpoints"]) };
-        json!([{"apiGroups": ["*"], "resources": resources, "verbs": ["get", "list", "watch"]}])
-    };
-    let roles = [
-        ("cluster-admin", everything.clone()),
-        ("admin", everything.clone()),
-        ("edit", everything),
-        ("view", read(false)),
-    ];
-    let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
-    for (name, rules) in roles {
-        let role = json!({"metadata": {"name": name, "labels": labels}, "rules": rules});
-        make(context, rbac, "v1", "clusterroles", "", role).await?;
+    for role in authorize::default_roles() {
+        make(context, authorize::GROUP, "v1", "clusterroles", "", role).await?;
     }
-    let binding = json!({
-        "metadata": {"name": "cluster-admin", "labels": labels},
-        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"apiGroup": rbac, "kind": "Group", "name": "system:masters"}],
-    });
-    make(context, rbac, "v1", "clusterrolebindings", "", binding).await
+    for binding in authorize::default_bindings() {
+        make(context, authorize::GROUP, "v1", "clusterrolebindings", "", binding).await?;
+    }
+    Ok(())
 }
 
 /// Gives a namespace its default service account and the certificate that its pods trust.

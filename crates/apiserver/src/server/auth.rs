@@ -35,11 +35,6 @@ impl User {
         Self { name: "system:apiserver".into(), uid: String::new(), groups: vec!["system:masters".into()] }
     }
 
-    /// Whether nothing is known about them.
-    pub fn is_anonymous(&self) -> bool {
-        self.name == "system:anonymous"
-    }
-
     /// The user that a service account's token stands for.
     pub fn service_account(claims: &Claims) -> Self {
         Self {

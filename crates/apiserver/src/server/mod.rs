@@ -21,6 +21,7 @@ pub use auth::{User, token_claims};
 pub use query::Query;
 pub use reply::Reply;
 
+use crate::authorize;
 use crate::context::Context;
 
 /// Connections may be this many at once: a laptop's clients are dozens.
@@ -106,7 +107,9 @@ async fn answer(context: &Arc<Context>, peer: Option<User>, mut request: http::R
     let upgrade = request.headers().contains_key(http::header::UPGRADE);
     let upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
-    let user = match auth::authenticate(context, peer, &head.headers) {
+    let user = auth::authenticate(context, peer, &head.headers);
+    let user = user.and_then(|user| authorize::impersonate::user(context, user, &head.headers));
+    let user = match user {
         Ok(user) => user,
         Err(error) => return reply::error(&error),
     };

@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Reply, Request, query, reply};
+use crate::authorize::{self, Attributes};
 use crate::context::Context;
 use crate::registry::Served;
 use crate::status::{ApiError, Result};
@@ -34,8 +35,8 @@ pub async fn route(context: &Arc<Context>, request: Request) -> Result<Reply> {
     if let Some(reply) = open(&parts, context) {
         return Ok(reply);
     }
-    if request.user.is_anonymous() {
-        return Err(forbidden(&request, &path));
+    if !matches!(parts.as_slice(), ["api", _, _, ..] | ["apis", _, _, _, ..]) {
+        authorize::check(context, &request.user, &Attributes::of_path(&request.head.method, &path))?;
     }
     match parts.as_slice() {
         [] => Ok(reply::json(StatusCode::OK, &json!({"paths": discovery::paths(context)}))),
@@ -75,12 +76,6 @@ fn openid() -> Value {
     })
 }
 
-fn forbidden(request: &Request, path: &str) -> ApiError {
-    let verb = request.head.method.as_str().to_lowercase();
-    let message = format!("forbidden: User \"{}\" cannot {verb} path \"{path}\"", request.user.name);
-    ApiError::new(StatusCode::FORBIDDEN, "Forbidden", message)
-}
-
 async fn resource(
     context: &Arc<Context>,
     request: Request,
@@ -104,7 +99,13 @@ async fn resource(
     if request.head.method == Method::POST
         && let Some(review) = subresource::review::Review::of(group, rest)
     {
-        return subresource::review::answer(context, request, review).await;
+        let (namespace, plural) = match rest {
+            ["namespaces", namespace, plural] => (*namespace, *plural),
+            rest => ("", rest.first().copied().unwrap_or_default()),
+        };
+        let wanted = Attributes::of_resource("create", group, plural, namespace, "");
+        authorize::check(context, &request.user, &wanted)?;
+        return subresource::review::answer(context, request, review, (plural, namespace)).await;
     }
     let target = match rest {
         // A namespace's own subresources read like a resource inside it.
@@ -127,7 +128,21 @@ async fn resource(
         }
         [] => return Err(ApiError::no_such_resource()),
     };
+    authorize::check(context, &request.user, &attributes(&request, &target, group, watch))?;
     verbs::dispatch(context, request, target, watch).await
+}
+
+/// What a request wants to do, as roles see it.
+fn attributes(request: &Request, target: &Target, group: &str, watch: bool) -> Attributes {
+    let resource = &target.served.resource;
+    let method = &request.head.method;
+    let (verb, only) = authorize::attributes::verb(method, target.name.is_some(), watch, &request.query);
+    let name = target.name.clone().or(only).unwrap_or_default();
+    // A namespace lies in itself.
+    let own = group.is_empty() && &*resource.plural == "namespaces";
+    let namespace = if own { name.as_str() } else { &target.namespace };
+    let wanted = Attributes::of_resource(verb, group, &resource.plural, namespace, &name);
+    wanted.with_subresource(target.subresource.as_deref().unwrap_or_default())
 }
 
 fn tail_of<'a>(tail: &[&'a str]) -> Result<(Option<&'a str>, Option<&'a str>)> {

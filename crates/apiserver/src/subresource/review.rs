@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::body;
+use crate::authorize;
 use crate::context::Context;
 use crate::object;
 use crate::server::{Reply, Request, User, reply};
@@ -45,18 +46,21 @@ impl Review {
     }
 }
 
-/// Answers a question.
-pub async fn answer(context: &Arc<Context>, mut request: Request, review: Review) -> Result<Reply> {
+/// Answers a question, whose path names a plural and perhaps a namespace.
+pub async fn answer(
+    context: &Arc<Context>,
+    mut request: Request,
+    review: Review,
+    (plural, namespace): (&str, &str),
+) -> Result<Reply> {
     let mut answer = body(&mut request).await?;
     let status = match review {
         Review::Token => token(context, &answer),
         Review::SelfSubject => json!({"userInfo": user_info(&request.user)}),
-        // Whoever is authenticated may do everything: rights are stored, not enforced.
-        Review::Access => json!({"allowed": true}),
-        Review::Rules => json!({
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}], "incomplete": false,
-        }),
+        Review::Access => authorize::access(context, &answer, &request.user, plural, namespace)?,
+        Review::Rules => {
+            authorize::own_rules(context, &request.user, object::text(&answer, &["spec", "namespace"]))
+        }
     };
     object::default(object::map_mut(&mut answer, &["metadata"]), "creationTimestamp", Value::Null);
     answer["status"] = status;

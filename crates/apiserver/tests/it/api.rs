@@ -236,7 +236,9 @@ async fn who_does_not_say_who_they_are_gets_nothing() {
         }
     };
     let namespaces = |client| Api::<Namespace>::all(client);
-    assert!(namespaces(with(Some(token.clone())).await).get("default").await.is_ok());
+    // Known, but without any right.
+    let known = refusal(namespaces(with(Some(token.clone())).await).get("default").await);
+    assert!(known.0 == 403 && known.2.contains("system:serviceaccount:default:default"), "{known:?}");
     assert_eq!(refusal(namespaces(with(Some(format!("{token}x"))).await).get("default").await).0, 401);
     let nobody = with(None).await;
     assert_eq!(refusal(namespaces(nobody.clone()).get("default").await).0, 403);

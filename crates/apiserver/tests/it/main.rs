@@ -5,6 +5,7 @@ mod api;
 mod collect;
 mod kubectl;
 mod node;
+mod rbac;
 mod restart;
 mod watch;
 
