@@ -22,7 +22,7 @@ const INCLUDES: [&str; 7] = [
 ];
 
 /// The files whose messages are looked up by name; what they import comes with them.
-const ROOTS: [&str; 69] = [
+const ROOTS: [&str; 74] = [
     "envoy/admin/v3/certs.proto",
     "envoy/admin/v3/clusters.proto",
     "envoy/admin/v3/config_dump.proto",
@@ -34,6 +34,10 @@ const ROOTS: [&str; 69] = [
     "envoy/config/endpoint/v3/endpoint.proto",
     "envoy/config/listener/v3/listener.proto",
     "envoy/config/route/v3/route.proto",
+    "envoy/config/trace/v3/datadog.proto",
+    "envoy/config/trace/v3/opentelemetry.proto",
+    "envoy/config/trace/v3/skywalking.proto",
+    "envoy/config/trace/v3/zipkin.proto",
     "envoy/extensions/access_loggers/file/v3/file.proto",
     "envoy/extensions/access_loggers/filters/cel/v3/cel.proto",
     "envoy/extensions/access_loggers/grpc/v3/als.proto",
@@ -86,6 +90,7 @@ const ROOTS: [&str; 69] = [
     "envoy/extensions/path/match/uri_template/v3/uri_template_match.proto",
     "envoy/extensions/request_id/uuid/v3/uuid.proto",
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
+    "envoy/extensions/tracers/opentelemetry/resource_detectors/v3/environment_resource_detector.proto",
     "envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.proto",
     "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.proto",
     "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto",

@@ -4,6 +4,7 @@
 pub mod ads;
 pub mod auth;
 pub mod ca;
+mod conflicts;
 mod control;
 mod debug;
 mod findings;

@@ -8,6 +8,7 @@ use lateen_mesh::{Changes, Kind, Mesh};
 use lateen_xds::TypeUrl;
 
 use crate::ca::CaMetrics;
+use crate::conflicts::Conflicts;
 use crate::process::Started;
 
 /// Upper bounds of the histograms, in seconds, as istiod has them.
@@ -20,6 +21,7 @@ pub struct Metrics {
     connected: AtomicU64,
     services: AtomicU64,
     virtual_services: AtomicU64,
+    conflicts: Conflicts,
     pushes: [AtomicU64; TypeUrl::ALL.len()],
     rejects: [AtomicU64; TypeUrl::ALL.len()],
     events: Mutex<BTreeMap<(Kind, &'static str), u64>>,
@@ -55,6 +57,7 @@ impl Metrics {
         let virtual_services = mesh.virtual_services.mesh.len()
             + mesh.virtual_services.gateways().map(|(_, list)| list.len()).sum::<usize>();
         self.virtual_services.store(virtual_services as u64, Relaxed);
+        self.conflicts.count(mesh, changes.config);
         let mut triggers = lock(&self.triggers);
         if changes.config {
             *triggers.entry("config").or_default() += 1;
@@ -117,6 +120,9 @@ impl Metrics {
         out.gauge("pilot_services", "Total services known to pilot.", self.services.load(Relaxed));
         let virtual_services = self.virtual_services.load(Relaxed);
         out.gauge("pilot_virt_services", "Total virtual services known to pilot.", virtual_services);
+        for (name, help, count) in self.conflicts.read() {
+            out.gauge(name, help, count);
+        }
         self.render_pushes(&mut out);
         out.head("pilot_k8s_cfg_events", "counter", "Events from k8s config.");
         for ((kind, event), count) in &*lock(&self.events) {

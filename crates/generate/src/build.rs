@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lateen_mesh::{Changes, Service};
+use lateen_mesh::{Changes, DestinationRule, Resolution, Service};
 use lateen_xds::{Encoded, TypeUrl};
 
 use crate::cache::{Cache, Same, Unit, UnitKey};
 use crate::delta::slot;
 use crate::gateway::ServerProtocol;
+use crate::locality::Near;
 use crate::proxy::{Flavour, ProxyKind};
 use crate::resources::{ResourceList, ResourceSet};
 use crate::view::View;
@@ -45,7 +46,11 @@ pub(crate) fn all(
 fn upstream(view: &View<'_>, cache: &mut Cache, lists: &mut Lists) {
     let fixed = cluster::fixed(&view.mesh.settings).into_iter().map(Arc::new);
     lists[slot(TypeUrl::Cluster)].extend(fixed);
-    for service in view.scope.services.values().filter(|s| s.external_name.is_none()) {
+    // Spans are sent by the proxy itself, whatever its Sidecar lets the application see.
+    let traces = listener::tracing::service(view.mesh);
+    let traces = traces.filter(|service| !view.scope.services.contains_key(&service.id.host));
+    let services = view.scope.services.values().chain(traces);
+    for service in services.filter(|s| s.external_name.is_none()) {
         lists[slot(TypeUrl::Cluster)].extend_from_slice(&clusters(view, cache, service));
         if let Some(unit) = load_assignments(view, cache, service) {
             lists[slot(TypeUrl::Endpoints)].extend_from_slice(&unit);
@@ -59,6 +64,11 @@ fn clusters(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Unit 
     let endpoints = view.mesh.endpoints(&service.id);
     let certified = view.key.authenticated;
     let exchange = certified && view.key.flavour == Flavour::Lateen;
+    // The endpoints of DNS clusters stand in the cluster.
+    let near = match service.resolution {
+        Resolution::Dns => near_of(view, rule),
+        _ => None,
+    };
     let key = UnitKey::Clusters {
         service: Same(service.clone()),
         rule: rule.cloned().map(Same),
@@ -66,15 +76,24 @@ fn clusters(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Unit 
         kind: view.key.kind,
         certified,
         exchange,
+        near: near.cloned(),
         accounts: endpoints.accounts.clone(),
         all_mtls: match service.headless {
             true => service.ports.iter().map(|p| endpoints.all_mtls(p.number)).collect(),
             false => Box::default(),
         },
     };
-    let caller = cluster::Caller { kind: view.key.kind, certified, exchange, endpoints };
+    let caller =
+        cluster::Caller { kind: view.key.kind, certified, exchange, endpoints, near: near.map(|n| &**n) };
     let make = || cluster::of_service(service, rule.map(|r| &**r), settings, caller);
     cache.unit(key, make).clone()
+}
+
+/// Where the clients are, where that may make a difference: without outlier detection or locality settings, all of them
+/// get the same.
+fn near_of<'a>(view: &'a View<'_>, rule: Option<&Arc<DestinationRule>>) -> Option<&'a Arc<Near>> {
+    let counts = rule.is_some() || !view.mesh.settings.locality.distribute.is_empty();
+    view.key.near.as_ref().filter(|_| counts)
 }
 
 fn load_assignments(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Option<Unit> {
@@ -83,12 +102,7 @@ fn load_assignments(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) 
     }
     let rule = view.rule(service);
     let ready = view.mesh.endpoints(&service.id);
-    // Without outlier detection or locality settings, all clients get the same.
-    let near = view
-        .key
-        .near
-        .as_ref()
-        .filter(|_| rule.is_some() || !view.mesh.settings.locality.distribute.is_empty());
+    let near = near_of(view, rule);
     let key = UnitKey::Endpoints {
         service: Same(service.clone()),
         rule: rule.cloned().map(Same),

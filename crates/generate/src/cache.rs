@@ -50,6 +50,8 @@ pub(crate) enum UnitKey {
         certified: bool,
         /// Whether they tell servers of TCP who they are.
         exchange: bool,
+        /// Where the clients are, where the cluster has its endpoints in it and that may make a difference.
+        near: Option<Arc<Near>>,
         /// The accounts of the endpoints.
         accounts: Arc<[Arc<str>]>,
         /// For headless services, by port: whether all endpoints take the mesh's mutual TLS.
@@ -82,6 +84,8 @@ pub(crate) enum UnitKey {
         service: Same<Service>,
         port: u16,
         settings: Same<Settings>,
+        /// Whether the service that spans are sent to is there.
+        traced: bool,
         client: Arc<Client>,
     },
 }

@@ -64,7 +64,7 @@ pub(crate) fn assignment(cluster: &str, endpoints: &[&Endpoint]) -> ClusterLoadA
 }
 
 /// A load assignment whose localities have the priorities or shares that some clients give them.
-fn preferring(
+pub(crate) fn preferring(
     cluster: &str,
     endpoints: &[&Endpoint],
     preference: Option<&Preference<'_>>,
@@ -102,6 +102,15 @@ fn group(locality: &Locality, endpoints: Vec<&Endpoint>) -> LocalityLbEndpoints 
     }
 }
 
+/// Where an endpoint is: an address, or a unix socket (`unix:///path`).
+fn place(endpoint: &Endpoint) -> Option<core::Address> {
+    let Some(path) = endpoint.address.strip_prefix("unix://") else {
+        return address(&endpoint.address, u32::from(endpoint.port));
+    };
+    let pipe = core::Pipe { path: path.to_owned(), ..core::Pipe::default() };
+    Some(core::Address { address: Some(core::address::Address::Pipe(pipe)) })
+}
+
 fn endpoint(endpoint: &Endpoint) -> LbEndpoint {
     let identity = endpoint.workload.as_ref().map(|workload| {
         let id = &workload.identity;
@@ -118,10 +127,7 @@ fn endpoint(endpoint: &Endpoint) -> LbEndpoint {
     let tls = endpoint.mtls.then(|| (SOCKET_MATCH, MODE, "istio".to_owned()));
     let metadata = ordered::texts(identity.into_iter().chain(tls));
     LbEndpoint {
-        endpoint: Some(pb::Endpoint {
-            address: address(&endpoint.address, u32::from(endpoint.port)),
-            ..pb::Endpoint::default()
-        }),
+        endpoint: Some(pb::Endpoint { address: place(endpoint), ..pb::Endpoint::default() }),
         health_status: core::HealthStatus::Healthy as i32,
         metadata,
         load_balancing_weight: u32_value(endpoint.weight.max(1)),

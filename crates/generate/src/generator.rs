@@ -125,6 +125,12 @@ impl Generator {
         ProxyResources { shared, own }
     }
 
+    /// What EnvoyFilters (`applyTo: BOOTSTRAP`) lay over a proxy's bootstrap: an encoded `Bootstrap`.
+    pub fn bootstrap(&mut self, proxy: &Proxy) -> Vec<u8> {
+        let patches = self.patcher.patches(&self.mesh, proxy);
+        self.patcher.bootstrap(&patches)
+    }
+
     /// How many scopes and encoded units are held: what memory is spent on.
     pub fn held(&self) -> (usize, usize) {
         (self.scopes.len(), self.cache.len())
@@ -260,6 +266,9 @@ impl Generator {
         let (listener, extra) = listener::inbound::listener(&ports, &receiver);
         lists[slot(TypeUrl::Cluster)].extend(extra.into_iter().map(Arc::new));
         lists[slot(TypeUrl::Listener)].push(Arc::new(listener));
+        let (bound, extra) = listener::inbound::bound_listeners(&ports, &receiver);
+        lists[slot(TypeUrl::Listener)].extend(bound.into_iter().map(Arc::new));
+        lists[slot(TypeUrl::Cluster)].extend(extra.into_iter().map(Arc::new));
         let lists = self.patcher.apply(patches, PatchContext::SidecarInbound, lists.map(build::sorted));
         let set = keep_same(self.own.get(&proxy.id).map(|s| &s.set), lists);
         let state = OwnState {

@@ -35,16 +35,21 @@ impl DestinationRule {
         service::visible(self.export_to.as_ref(), &self.meta.namespace, client_namespace, default)
     }
 
-    /// Takes in a younger rule for the same host: its subsets are added, its policy counts where there is none.
-    fn absorb(&mut self, younger: &DestinationRule) {
+    /// Takes in a younger rule for the same host: its subsets are added, its policy counts where there is none. How many
+    /// of its subsets are there already.
+    fn absorb(&mut self, younger: &DestinationRule) -> usize {
+        let mut duplicates = 0;
         for subset in &younger.spec.subsets {
-            if !self.spec.subsets.iter().any(|known| known.name == subset.name) {
+            if self.spec.subsets.iter().any(|known| known.name == subset.name) {
+                duplicates += 1;
+            } else {
                 self.spec.subsets.push(subset.clone());
             }
         }
         if self.spec.traffic_policy.is_none() {
             self.spec.traffic_policy = younger.spec.traffic_policy.clone();
         }
+        duplicates
     }
 }
 
@@ -66,6 +71,8 @@ pub struct DestinationRules {
     pub by_locality: bool,
     /// Keys of the labels that any rule's `failoverPriority` compares.
     pub failover_labels: BTreeSet<String>,
+    /// Subsets that several rules for one host define.
+    pub duplicate_subsets: usize,
     default: Visibility,
 }
 
@@ -99,7 +106,7 @@ impl DestinationRules {
                 r.workload_selector == rule.workload_selector && r.export_to == rule.export_to
             };
             match list.iter_mut().find(same) {
-                Some(older) => Arc::make_mut(older).absorb(rule),
+                Some(older) => index.duplicate_subsets += Arc::make_mut(older).absorb(rule),
                 None => list.push(rule.clone()),
             }
         }

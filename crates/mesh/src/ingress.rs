@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
-use lateen_api::networking::sidecar::{IstioIngressListener, SidecarPort};
+use lateen_api::networking::sidecar::{CaptureMode, IstioIngressListener, SidecarPort};
 use lateen_api::networking::traffic_policy::ConnectionPoolSettings;
 
 use crate::mesh::Inbound;
@@ -18,6 +18,10 @@ pub struct Ingress {
     pub endpoint: IngressEndpoint,
     /// Limits on connections to the application.
     pub pool: Option<ConnectionPoolSettings>,
+    /// How connections reach the port.
+    pub capture: CaptureMode,
+    /// The address on which it is opened where they are not captured; none: the workload's.
+    pub bind: Option<IpAddr>,
 }
 
 /// Where requests to a port are forwarded (`defaultEndpoint`).
@@ -100,7 +104,12 @@ impl Mesh {
             target: TargetPort::Number(number),
         };
         let pool = listener.connection_pool.clone().or_else(|| sidecar.spec.inbound_connection_pool.clone());
-        let ingress = Ingress { endpoint: IngressEndpoint::parse(&listener.default_endpoint), pool };
+        let ingress = Ingress {
+            endpoint: IngressEndpoint::parse(&listener.default_endpoint),
+            pool,
+            capture: listener.capture_mode,
+            bind: listener.bind.parse().ok(),
+        };
         Some(Inbound { service, port, target: number, ingress: Some(Arc::new(ingress)) })
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use lateen_api::networking::sidecar::{IstioEgressListener, SidecarPort};
+use lateen_api::networking::sidecar::{CaptureMode, IstioEgressListener, SidecarPort};
 
 use crate::service::Origin;
 use crate::{Mesh, Service, Sidecar, VirtualService, hostname};
@@ -30,6 +30,8 @@ pub type ServicesByHost = BTreeMap<Arc<str>, Arc<Service>>;
 pub struct Egress {
     /// The Sidecar's listener, when it is for one port only.
     pub listener: Option<IstioEgressListener>,
+    /// How connections reach it.
+    pub capture: CaptureMode,
     /// The services, by host.
     pub services: Arc<ServicesByHost>,
     /// VirtualServices that apply to sidecars, oldest first.
@@ -59,6 +61,7 @@ impl Scope {
         let known = before.filter(|(old, scope)| scope.sidecar.is_none() && sidecar.is_none() && same(old));
         let everything = Egress {
             listener: None,
+            capture: CaptureMode::Default,
             services: match known {
                 Some((_, scope)) => scope.services.clone(),
                 None => Arc::new(visible_services(mesh, namespace)),
@@ -172,6 +175,7 @@ fn imported(
     let has_port = listener.port.as_ref().is_some_and(|p| p.number != 0);
     Egress {
         listener: has_port.then(|| listener.clone()),
+        capture: listener.capture_mode,
         services: Arc::new(services),
         virtual_services: rules,
     }

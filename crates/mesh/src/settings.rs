@@ -3,6 +3,7 @@ use std::sync::Arc;
 use lateen_api::Duration;
 use lateen_api::mesh_config::providers::ExtensionProvider;
 use lateen_api::mesh_config::proxy::Topology;
+use lateen_api::mesh_config::tracing::Tracing;
 use lateen_api::mesh_config::{MeshConfig, PathNormalization, TlsConfig};
 use lateen_api::networking::traffic_policy::LocalityLoadBalancerSetting;
 
@@ -28,6 +29,12 @@ pub struct Settings {
     pub default_logging: Vec<Arc<str>>,
     /// Providers of metrics where a Telemetry names none (`defaultProviders.metrics`); Prometheus when empty.
     pub default_metrics: Vec<Arc<str>>,
+    /// Providers of traces where a Telemetry names none (`defaultProviders.tracing`).
+    pub default_tracing: Vec<Arc<str>>,
+    /// Traces go to the address of `proxy_tracing` where no provider is named (`enableTracing`).
+    pub enable_tracing: bool,
+    /// How proxies trace (`defaultConfig.tracing`).
+    pub proxy_tracing: Option<Tracing>,
     /// What is logged and measured: as MeshConfig says, or as Telemetries say for one side of some proxies.
     pub observed: Observed,
     /// How clients prefer near endpoints where a DestinationRule does not say (`localityLbSetting`).
@@ -88,6 +95,9 @@ impl Default for Settings {
             access_log_json: false,
             default_logging: Vec::new(),
             default_metrics: Vec::new(),
+            default_tracing: Vec::new(),
+            enable_tracing: false,
+            proxy_tracing: None,
             observed: Observed::default(),
             locality: LocalityLoadBalancerSetting::default(),
             connect_timeout: Duration::from_secs(10),

@@ -20,6 +20,7 @@ mod tcp;
 mod timer;
 pub mod tls;
 pub mod tls_info;
+pub mod trace;
 pub mod upstream;
 pub mod worker;
 mod xds_client;

@@ -25,6 +25,7 @@ use crate::convert;
 use crate::stats::istio::{IstioMetrics, Node as IstioNode};
 use crate::stats::{Baseline, Metric, ServerStats};
 use crate::tls::Source;
+use crate::trace::Tracers;
 use crate::worker::Workers;
 use crate::xds_client::{self, Applier, Dialer, Sds};
 
@@ -352,8 +353,15 @@ fn context(bootstrap: &Bootstrap, plan: &Plan, store: Arc<Store>) -> convert::Co
         secrets: Arc::default(),
         sinks: Arc::<Sinks>::default(),
         istio: Arc::new(IstioMetrics::new(node)),
+        tracers: Arc::new(Tracers::new(bootstrap.node.as_ref(), default_tracer(bootstrap))),
         upstream_socket,
     }
+}
+
+/// The tracer of connection managers that name none.
+#[allow(deprecated, reason = "Envoy takes the field, and so must we")]
+fn default_tracer(bootstrap: &Bootstrap) -> Option<lateen_xds::pb::envoy::config::trace::v3::tracing::Http> {
+    bootstrap.tracing.as_ref()?.http.clone()
 }
 
 /// Converts the static resources.

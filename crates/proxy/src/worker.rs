@@ -40,6 +40,8 @@ pub struct Worker {
     clusters: RefCell<HashMap<u64, Rc<LocalCluster>>>,
     random: Cell<u64>,
     date: RefCell<(u64, bytes::Bytes)>,
+    /// Spans that wait to be sent.
+    pub(crate) spans: crate::trace::Waiting,
 }
 
 impl Worker {
@@ -52,6 +54,7 @@ impl Worker {
             clusters: RefCell::default(),
             random: Cell::new(rand::random::<u64>() | 1),
             date: RefCell::default(),
+            spans: crate::trace::Waiting::default(),
         })
     }
 
@@ -63,6 +66,11 @@ impl Worker {
         x ^= x >> 27;
         self.random.set(x);
         x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 1
+    }
+
+    /// A random number of 64 bits: two of the others, whose highest bit is always zero.
+    pub fn random64(&self) -> u64 {
+        self.random() << 32 ^ self.random()
     }
 
     /// This worker's side of a cluster; none: the cluster is not in force.

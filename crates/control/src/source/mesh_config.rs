@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use lateen_api::Report;
 use lateen_api::mesh_config::providers::ExtensionProvider;
 use lateen_api::mesh_config::proxy::Topology;
+use lateen_api::mesh_config::tracing::Tracing;
 use lateen_api::mesh_config::{DefaultProviders, MeshConfig, ProxyPathNormalization};
 use lateen_api::object::join;
 use lateen_api::wire::field::Field;
@@ -106,6 +107,12 @@ fn providers(settings: &mut Settings, fields: &mut Map<String, Value>, report: &
     let names = |list: Vec<String>| list.into_iter().map(Arc::from).collect();
     settings.default_logging = names(defaults.access_logging);
     settings.default_metrics = names(defaults.metrics);
+    settings.default_tracing = names(defaults.tracing);
+    settings.enable_tracing = take_field(fields, "enableTracing", report).unwrap_or(false);
+    let tracing = fields.get("defaultConfig").and_then(|config| config.get("tracing")).cloned();
+    settings.proxy_tracing = tracing.and_then(|tracing| {
+        report.field("defaultConfig", |r| r.field("tracing", |r| Tracing::decode(tracing, r)))
+    });
     settings.observed = Observed::of_mesh(settings);
 }
 

@@ -1,7 +1,8 @@
 //! Clusters that lead from a sidecar to its own application.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use lateen_api::networking::sidecar::CaptureMode;
 use lateen_api::networking::traffic_policy::ConnectionPoolSettings;
 use lateen_mesh::{Inbound, IngressEndpoint, Service, Settings};
 use lateen_xds::Encoded;
@@ -47,7 +48,13 @@ fn cluster(target: u16, served: &[&Inbound], address: Option<IpAddr>, settings: 
     };
     let mut cluster = to_application(&names::inbound(target), settings, upstream);
     if let Some(ingress) = served.first().and_then(|i| i.ingress.as_deref()) {
-        forward(&mut cluster, &ingress.endpoint, address);
+        // What was not captured was going nowhere else.
+        let home = IngressEndpoint::Loopback(Ipv4Addr::LOCALHOST.into(), target);
+        let endpoint = match (&ingress.endpoint, ingress.capture) {
+            (IngressEndpoint::AsCaptured, CaptureMode::None) => &home,
+            (endpoint, _) => endpoint,
+        };
+        forward(&mut cluster, endpoint, address);
         limit(&mut cluster, ingress.pool.as_ref(), upstream);
     }
     let mut known: Vec<&Service> = Vec::new();

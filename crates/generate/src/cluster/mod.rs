@@ -17,6 +17,7 @@ use lateen_xds::{Encoded, TypeUrl};
 
 use prost::Message;
 
+use crate::locality::{Near, Preference};
 use crate::proto::{ads, any, duration, u32_value};
 use crate::proxy::ProxyKind;
 use crate::tls::client;
@@ -35,6 +36,8 @@ pub(crate) struct Caller<'a> {
     /// Whether it knows Istio's metadata exchange.
     pub exchange: bool,
     pub endpoints: &'a Endpoints,
+    /// Where it is, where the cluster has its endpoints in it and that may make a difference.
+    pub near: Option<&'a Near>,
 }
 
 /// All clusters of a service. Those resolved by DNS carry the endpoints that the ServiceEntry lists.
@@ -122,7 +125,8 @@ fn outbound(
         ..pb::Cluster::default()
     };
     policy::load_balancing(&mut cluster, policy.load_balancer);
-    discovery(&mut cluster, service, port, subset, settings, caller.kind);
+    let preference = Preference::new(caller.near, policy, settings);
+    discovery(&mut cluster, service, port, subset, (settings, preference.as_ref()), caller.kind);
     policy::connections(&mut cluster, policy.connection_pool);
     policy::outliers(&mut cluster, policy.outlier_detection);
     policy::locality_shares(&mut cluster, policy.load_balancer, &settings.locality);
@@ -160,7 +164,7 @@ fn discovery(
     service: &Service,
     port: &Port,
     subset: Option<&Subset>,
-    settings: &Settings,
+    (settings, preference): (&Settings, Option<&Preference<'_>>),
     kind: ProxyKind,
 ) {
     // What a rule's PASSTHROUGH has decided stays; gateways have no original destination to pass on to.
@@ -196,7 +200,10 @@ fn discovery(
             let only_first = discovery == DiscoveryType::LogicalDns;
             let limit = if only_first { 1 } else { usize::MAX };
             let chosen: Vec<&Endpoint> = endpoints.into_iter().take(limit).collect();
-            cluster.load_assignment = Some(crate::endpoints::assignment(&cluster.name, &chosen).embedded());
+            // One endpoint alone has nothing before or after it.
+            let preference = preference.filter(|_| !only_first);
+            let assignment = crate::endpoints::preferring(&cluster.name, &chosen, preference);
+            cluster.load_assignment = Some(assignment.embedded());
         }
     }
 }

@@ -65,7 +65,7 @@ fn chains_of(view: &View<'_>, server: &GatewayServer, name: &str, guards: &Guard
     let manager = || {
         let routes = Routes::Named(server.route_name());
         let prefix = format!("outbound_{name}");
-        http::manager(Side::Gateway, &prefix, routes, settings, view.key.flavour, &guards.http)
+        http::manager(Side::Gateway, &prefix, routes, view.mesh, view.key.flavour, &guards.http)
     };
     let secured = |http: bool, chains: Vec<FilterChain>| {
         let credentials = &view.mesh.credentials;

@@ -2,7 +2,7 @@
 
 use lateen_api::mesh_config::PathNormalization;
 use lateen_api::mesh_config::proxy::ForwardClientCertDetails as Wanted;
-use lateen_mesh::Settings;
+use lateen_mesh::{Mesh, Settings};
 use lateen_xds::pb::envoy::config::core::v3::{Http1ProtocolOptions, HttpProtocolOptions};
 use lateen_xds::pb::envoy::config::listener::v3::{Filter, filter};
 use lateen_xds::pb::envoy::config::route::v3::RouteConfiguration;
@@ -19,7 +19,7 @@ use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager
 use lateen_xds::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use lateen_xds::pb::google::protobuf::Any;
 
-use super::{access_log, alpn, stats};
+use super::{access_log, alpn, stats, tracing};
 use crate::proto::{ads, any, boolean, empty_any, seconds};
 use crate::proxy::Flavour;
 use crate::route::filters;
@@ -50,10 +50,11 @@ pub(crate) fn manager(
     side: Side,
     stat_prefix: &str,
     routes: Routes,
-    settings: &Settings,
+    mesh: &Mesh,
     flavour: Flavour,
     guards: &[HttpFilter],
 ) -> Filter {
+    let settings = &*mesh.settings;
     let routes = match routes {
         Routes::Named(name) => {
             RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name: name })
@@ -73,10 +74,11 @@ pub(crate) fn manager(
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
         request_id_extension: Some(RequestIdExtension {
             typed_config: any(&UuidRequestIdConfig {
-                use_request_id_for_trace_sampling: boolean(true),
+                use_request_id_for_trace_sampling: boolean(by_request_id(settings)),
                 ..UuidRequestIdConfig::default()
             }),
         }),
+        tracing: tracing::config(mesh, flavour, side == Side::Gateway),
         ..HttpConnectionManager::default()
     };
     normalize_paths(&mut manager, settings);
@@ -108,6 +110,11 @@ pub(crate) fn manager(
         }
     }
     network_filter("envoy.filters.network.http_connection_manager", any(&manager))
+}
+
+/// Whether a request's id tells if it is traced.
+fn by_request_id(settings: &Settings) -> bool {
+    settings.observed.tracing.as_ref().is_none_or(|tracing| tracing.use_request_id)
 }
 
 /// Paths are brought into one form before policies and routes see them, as far as MeshConfig says.

@@ -1,7 +1,9 @@
 //! `virtualInbound`: where all captured inbound connections arrive, and what becomes of them by port.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
+use lateen_api::networking::sidecar::CaptureMode;
 use lateen_mesh::{Inbound, Mesh, Mtls, Protocol, ServedBy, Settings};
 use lateen_xds::pb::envoy::config::core::v3::TrafficDirection;
 use lateen_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
@@ -72,6 +74,51 @@ impl Receiver<'_> {
     }
 }
 
+/// The address on which a port is opened; none: its connections are captured.
+///
+/// Source: Istio, Sidecar `ingress[].captureMode` and `bind`.
+fn bound(served: &[&Inbound], proxy: &Proxy) -> Option<IpAddr> {
+    let ingress = served.first()?.ingress.as_deref()?;
+    let open = match ingress.capture {
+        CaptureMode::None => true,
+        CaptureMode::Default => proxy.interception == Interception::None,
+        CaptureMode::Iptables => false,
+    };
+    let bind = ingress.bind.or(proxy.addresses.first().copied());
+    Some(bind.unwrap_or(Ipv4Addr::UNSPECIFIED.into())).filter(|_| open)
+}
+
+/// The listeners of ports that clients connect to without being captured.
+pub(crate) fn bound_listeners(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Vec<Encoded>, Vec<Encoded>) {
+    let settings = receiver.settings();
+    let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
+    for (port, served) in ports {
+        let Some(bind) = bound(served, receiver.proxy) else { continue };
+        let guards = receiver.guards(served);
+        let mode = receiver.mode(*port, served);
+        let mut chains = of_port(*port, served, mode, receiver, &guards);
+        for chain in &mut chains {
+            if let Some(matched) = &mut chain.filter_chain_match {
+                matched.destination_port = None;
+            }
+        }
+        let name = format!("{bind}_{port}");
+        let mut listener = Listener {
+            name: name.clone(),
+            address: address(&bind.to_string(), u32::from(*port)),
+            filter_chains: chains,
+            listener_filters: vec![inspect::tls(&[]), inspect::http(&[])],
+            traffic_direction: TrafficDirection::Inbound as i32,
+            access_log: access_log::of_refused(settings, receiver.proxy.flavour),
+            ..Listener::default()
+        };
+        patient_inbound(&mut listener, settings);
+        listeners.push(Encoded::new(TypeUrl::Listener, name, &listener));
+        clusters.extend(guards.clusters);
+    }
+    (listeners, clusters)
+}
+
 /// The listener of a sidecar whose application serves these ports.
 /// Clusters that only its policies need come with it.
 pub(crate) fn listener(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Encoded, Vec<Encoded>) {
@@ -85,7 +132,7 @@ pub(crate) fn listener(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Encoded,
     chains.extend(undeclared(None, receiver, &elsewhere));
     let mut clusters = elsewhere.clusters;
     let mut plain = Vec::new();
-    for (port, served) in ports {
+    for (port, served) in ports.iter().filter(|(_, served)| bound(served, receiver.proxy).is_none()) {
         let mode = receiver.mode(*port, served);
         if mode == Mtls::Disable {
             plain.push(*port);
@@ -147,7 +194,7 @@ fn undeclared(port: Option<u16>, receiver: &Receiver<'_>, guards: &Guards) -> Ve
         let filters = match variant.http {
             true => {
                 let routes = routes(cluster, "inbound|http|0", cluster, None);
-                vec![http::manager(Side::Inbound, cluster, routes, settings, flavour, &guards.http)]
+                vec![http::manager(Side::Inbound, cluster, routes, receiver.mesh, flavour, &guards.http)]
             }
             false => guarded(guards, cluster, receiver, variant.tls),
         };
@@ -180,7 +227,7 @@ fn of_port(
         let operation = format!("{}:{}/*", first.service.id.host, first.port.number);
         let routes =
             routes(&cluster, &format!("inbound|http|{}", first.port.number), &cluster, Some(operation));
-        http::manager(Side::Inbound, &format!("inbound_{name}"), routes, settings, flavour, &guards.http)
+        http::manager(Side::Inbound, &format!("inbound_{name}"), routes, receiver.mesh, flavour, &guards.http)
     };
     let one = |variant: Variant| FilterChain {
         filters: match variant.http {

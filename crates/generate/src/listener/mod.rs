@@ -12,6 +12,7 @@ pub(crate) mod outbound;
 mod stats;
 mod tcp;
 mod tcp_rules;
+pub(crate) mod tracing;
 mod variant;
 pub(crate) mod virtual_outbound;
 

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use lateen_api::networking::sidecar::CaptureMode;
 use lateen_mesh::{Egress, MESH_GATEWAY, Port, Protocol, Service, VirtualService, hostname};
 use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch};
 use lateen_xds::{Encoded, TypeUrl};
 
 use super::http::{self, Routes, Side};
-use super::{inspect, patient, tcp, tcp_rules, unbound, virtual_outbound};
+use super::{inspect, patient, tcp, tcp_rules, tracing, unbound, virtual_outbound};
 use crate::cache::{Cache, Same, UnitKey};
 use crate::names;
-use crate::proto::cidr;
+use crate::proto::{boolean, cidr};
+use crate::proxy::Interception;
 use crate::route::rule::Target;
 use crate::view::View;
 
@@ -52,6 +54,7 @@ pub(crate) fn listeners(
     let mut shared: BTreeMap<u16, Shared> = BTreeMap::new();
     let mut out = Vec::new();
     let narrow = egress.port().map(|p| p.number);
+    let open = bound(view, egress);
     for service in egress.services.values().filter(|s| s.external_name.is_none()) {
         for port in service.ports.iter().filter(|p| narrow.is_none_or(|n| n == u32::from(p.number))) {
             if port.protocol.is_http() {
@@ -59,9 +62,14 @@ pub(crate) fn listeners(
                 shared.entry(port.number).or_default().route = Some(port.number.to_string());
                 continue;
             }
-            let single: Vec<IpAddr> = own_addresses(view, service, port);
+            // Behind a listener that clients connect to by itself, no address tells services apart.
+            let single: Vec<IpAddr> = match open {
+                Some(_) => Vec::new(),
+                None => own_addresses(view, service, port),
+            };
             if single.is_empty() {
-                without_address(view, &rules, service, port, shared.entry(port.number).or_default());
+                let shared = shared.entry(port.number).or_default();
+                without_address(view, &rules, service, port, (open.is_some(), shared));
                 continue;
             }
             if port.protocol == Protocol::Auto {
@@ -75,8 +83,58 @@ pub(crate) fn listeners(
         http.by_port.entry(port).or_default();
         shared.entry(port).or_default().route = Some(port.to_string());
     }
-    out.extend(shared.into_iter().map(|(port, shared)| Arc::new(shared_listener(view, port, shared))));
+    let make = |(port, shared): (u16, Shared)| match &open {
+        None => Some(Arc::new(shared_listener(view, port, shared))),
+        // Nobody has asked for a port that only the privileged may open.
+        Some(_) if port < PRIVILEGED && narrow.is_none() => None,
+        Some(bind) => bound_listener(view, bind, port, shared).map(Arc::new),
+    };
+    out.extend(shared.into_iter().filter_map(make));
     (out, http)
+}
+
+/// Ports below this one are only opened by the privileged.
+const PRIVILEGED: u16 = 1024;
+
+/// The address on which the listeners of an egress listener are opened; none: connections are captured.
+///
+/// Source: Istio, Sidecar `captureMode` and `bind`: without capture, applications connect to the listener itself, which
+/// is on the loopback interface unless `bind` says otherwise.
+fn bound(view: &View<'_>, egress: &Egress) -> Option<String> {
+    let open = match egress.capture {
+        CaptureMode::None => true,
+        CaptureMode::Default => view.key.interception == Interception::None,
+        CaptureMode::Iptables => false,
+    };
+    let bind = egress.listener.as_ref().map(|listener| listener.bind.as_str()).unwrap_or_default();
+    let bind = if bind.parse::<IpAddr>().is_ok() { bind } else { "127.0.0.1" };
+    open.then(|| bind.to_owned())
+}
+
+/// The listener of a port that clients connect to; none where nothing stands behind it.
+fn bound_listener(view: &View<'_>, bind: &str, port: u16, shared: Shared) -> Option<Encoded> {
+    let name = format!("{bind}_{port}");
+    let mut chains = shared.chains;
+    if let Some(route) = &shared.route {
+        let routes = Routes::Named(route.clone());
+        let prefix = format!("outbound_{name}");
+        let manager = http::manager(Side::Outbound, &prefix, routes, view.mesh, view.key.flavour, &[]);
+        chains.push(FilterChain { filters: vec![manager], ..FilterChain::default() });
+    } else {
+        chains.extend(shared.rest);
+    }
+    let by_name = |chain: &FilterChain| chain.filter_chain_match.is_some();
+    let inspected = chains.iter().any(by_name);
+    let mut listener = unbound(&name, bind, port, chains);
+    if listener.filter_chains.is_empty() {
+        return None;
+    }
+    listener.bind_to_port = boolean(true);
+    if inspected {
+        listener.listener_filters = vec![inspect::tls(&[])];
+        patient(&mut listener, &view.mesh.settings);
+    }
+    Some(Encoded::new(TypeUrl::Listener, name, &listener))
 }
 
 /// The addresses on which a TCP service is told from others: its own, or those of a headless service's pods.
@@ -94,13 +152,14 @@ fn without_address(
     rules: &L4Rules,
     service: &Arc<Service>,
     port: &Port,
-    shared: &mut Shared,
+    (open, shared): (bool, &mut Shared),
 ) {
-    if service.headless {
+    if service.headless && !open {
         // Pods come and go; without any there is nothing to tell the service by.
         return;
     }
-    let networks: Vec<_> = service.addresses.iter().map(|a| cidr(&a.ip.to_string(), a.prefix)).collect();
+    let networks = service.addresses.iter().filter(|_| !open);
+    let networks: Vec<_> = networks.map(|a| cidr(&a.ip.to_string(), a.prefix)).collect();
     let narrow = |mut chain: FilterChain| {
         if !networks.is_empty() {
             chain.filter_chain_match.get_or_insert_with(Default::default).prefix_ranges = networks.clone();
@@ -175,6 +234,7 @@ fn own_listener(
         service: Same(service.clone()),
         port: port.number,
         settings: Same(view.mesh.settings.clone()),
+        traced: tracing::is_known(view.mesh),
         client: view.client(false, false),
     };
     cache.unit(key, || vec![build(view, rules, service, port, ip, &name)])[0].clone()
@@ -192,12 +252,11 @@ fn build(
     let mut needs_names = false;
     if port.protocol == Protocol::Auto {
         let route = Routes::Named(format!("{}:{}", service.id.host, port.number));
-        let settings = &view.mesh.settings;
         let manager = http::manager(
             Side::Outbound,
             &format!("outbound_{name}"),
             route,
-            settings,
+            view.mesh,
             view.key.flavour,
             &[],
         );
@@ -230,13 +289,12 @@ fn shared_listener(view: &View<'_>, port: u16, shared: Shared) -> Encoded {
     let name = format!("{ANY}_{port}");
     let mut chains = shared.chains;
     if let Some(route) = &shared.route {
-        let settings = &view.mesh.settings;
         let routes = Routes::Named(route.clone());
         let manager = http::manager(
             Side::Outbound,
             &format!("outbound_{name}"),
             routes,
-            settings,
+            view.mesh,
             view.key.flavour,
             &[],
         );

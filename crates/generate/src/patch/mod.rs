@@ -124,6 +124,16 @@ impl Patcher {
         patches
     }
 
+    /// What EnvoyFilters lay over a proxy's bootstrap, encoded; empty where nothing is.
+    pub fn bootstrap(&self, patches: &Patches) -> Vec<u8> {
+        let Some(pool) = &self.pool else { return Vec::new() };
+        let run = Run { pool, patches, context: PatchContext::Any };
+        let wanted =
+            |p: &&Arc<Patch>| p.apply_to == ApplyTo::Bootstrap && p.operation == PatchOperation::Merge;
+        let merge = |body: Vec<u8>, patch: &Arc<Patch>| run.merged(patch, &body).unwrap_or(body);
+        patches.list.iter().filter(wanted).fold(Vec::new(), merge)
+    }
+
     fn read(&mut self, filter: &Arc<EnvoyFilter>) -> Option<&Vec<Option<Arc<Patch>>>> {
         if self.pool.is_none() {
             self.pool = Pool::load().inspect_err(|error| tracing::error!(%error, "no descriptors")).ok();

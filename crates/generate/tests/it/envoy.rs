@@ -180,3 +180,30 @@ fn envoy_accepts_policies_and_tls() {
     let mut cluster = crate::transport::gateways();
     accepts("gateway-tls", &cluster.resources(&crate::transport::trusted(ingress("envoy"))));
 }
+
+#[test]
+fn envoy_accepts_every_tracer_and_listeners_of_its_own() {
+    for provider in ["zipkin", "otel", "datadog"] {
+        let telemetry = format!(
+            "
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {{name: mesh, namespace: istio-system}}
+spec:
+  tracing:
+  - providers: [{{name: {provider}}}]
+    customTags: {{a: {{literal: {{value: b}}}}, c: {{formatter: {{value: '%REQ(x)%'}}}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: a}}
+spec:
+  ingress: [{{port: {{number: 9443, protocol: HTTP, name: web}}, captureMode: NONE, bind: 127.0.0.9}}]
+  egress: [{{port: {{number: 80, protocol: HTTP, name: out}}, captureMode: NONE, hosts: ['./*']}}]
+"
+        );
+        let mut cluster = crate::tracing::cluster(&telemetry);
+        let seen = cluster.resources(&sidecar("a-0", &[("app", "a")], "envoy"));
+        accepts(&format!("tracing-{provider}"), &seen);
+    }
+}

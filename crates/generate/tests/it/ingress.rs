@@ -81,6 +81,47 @@ spec:
 }
 
 #[test]
+fn ports_that_are_not_captured_are_opened_by_the_proxy() {
+    let seen = seen(
+        "
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: a}
+spec:
+  workloadSelector: {labels: {app: a}}
+  ingress:
+  - {port: {number: 9443, protocol: HTTP, name: web}, captureMode: NONE, bind: 127.0.0.9}
+  - {port: {number: 9000, protocol: TCP, name: tcp}, captureMode: NONE, defaultEndpoint: 'unix:///run/app.sock'}
+  - {port: {number: 9001, protocol: TCP, name: caught}}
+  egress:
+  - {port: {number: 80, protocol: HTTP, name: out}, captureMode: NONE, hosts: ['./*']}
+  - {hosts: ['./*']}
+",
+    );
+    let web = seen.listener("127.0.0.9_9443");
+    assert!(web.bind_to_port.is_none_or(|bind| bind.value));
+    assert!(web.filter_chains.iter().all(|chain| {
+        chain.filter_chain_match.as_ref().is_none_or(|matched| matched.destination_port.is_none())
+    }));
+    assert_eq!(
+        addresses(seen.cluster("inbound|9443||").load_assignment.as_ref().expect("endpoints")),
+        ["127.0.0.1"]
+    );
+    seen.listener("10.244.0.99_9000");
+    let inbound = seen.listener("virtualInbound");
+    let caught = |port: u32| {
+        inbound.filter_chains.iter().any(|chain| {
+            let matched = chain.filter_chain_match.as_ref();
+            matched.and_then(|m| m.destination_port).is_some_and(|own| own.value == port)
+        })
+    };
+    assert!(caught(9001) && !caught(9443) && !caught(9000));
+    let out = seen.listener("127.0.0.1_80");
+    assert_eq!(out.bind_to_port.map(|bind| bind.value), Some(true));
+    assert_eq!(out.filter_chains.len(), 1);
+}
+
+#[test]
 fn limits_alone_leave_the_ports_as_they_are() {
     let seen = seen(
         "

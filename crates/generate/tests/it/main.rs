@@ -11,4 +11,5 @@ mod localities;
 mod patches;
 mod security;
 mod telemetry;
+mod tracing;
 mod transport;

@@ -3,6 +3,7 @@
 pub mod condition;
 mod logging;
 mod metrics;
+pub mod tracing;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use lateen_api::telemetry::{SideSelector, TelemetrySpec, WorkloadMode};
 pub use condition::Condition;
 pub use logging::{AccessLog, LogFormat};
 pub use metrics::{MetricChange, Metrics, TagChange, is_text};
+pub use tracing::Tracing;
 
 use crate::reach::{Level, Reach};
 use crate::{Labels, Meta, Settings};
@@ -32,6 +34,8 @@ pub struct Observed {
     pub logs: Vec<AccessLog>,
     /// The metrics.
     pub metrics: Metrics,
+    /// The traces; none: requests are not traced.
+    pub tracing: Option<Tracing>,
 }
 
 impl Observed {
@@ -44,6 +48,7 @@ impl Observed {
         Observed {
             logs: logging::effective(specs, settings, side),
             metrics: metrics::effective(specs, settings, side),
+            tracing: tracing::effective(specs, settings, side),
         }
     }
 }

@@ -59,16 +59,17 @@ impl Plan {
 
 fn read(message: &pb::Bootstrap, at: &At<'_>) -> convert::Converted<Plan> {
     use pb::Bootstrap;
-    take!(message, at, Bootstrap { static_resources, dynamic_resources, cluster_manager, admin, node } ignore {
+    take!(message, at, Bootstrap { static_resources, dynamic_resources, cluster_manager, admin, node, tracing } ignore {
         node_context_params, flags_path, stats_sinks, deferred_stat_options, stats_config, stats_flush_interval,
-        watchdog, watchdogs, tracing, layered_runtime, overload_manager, enable_dispatcher_stats,
+        watchdog, watchdogs, layered_runtime, overload_manager, enable_dispatcher_stats,
         stats_server_version_override, use_tcp_for_dns_lookups, dns_resolution_config, typed_dns_resolver_config,
         bootstrap_extensions, fatal_actions, default_config_source, default_socket_interface,
         certificate_provider_instances, inline_headers, perf_tracing_file_path, default_regex_engine,
         listener_manager, application_log_config, grpc_async_client_manager_config, memory_allocator_manager,
         enable_worker_cpu_affinity, stats_flush, stats_eviction, xds_config_tracker_extension,
     } refuse { hds_config, header_prefix, config_sources, xds_delegate_extension });
-    let _ = node;
+    // Read with the node, where there are tracers.
+    let _ = (node, tracing);
     let mut plan = Plan::default();
     if let Some(admin) = admin {
         plan.admin = admin_address(admin, &at.field("admin"))?;

@@ -6,6 +6,7 @@ use super::jwt::JwtFilter;
 use super::policy::{CorsPolicy, FaultPolicy};
 use super::rbac::RbacFilter;
 use super::route_table::RouteSlot;
+use super::tracing::Tracing;
 use crate::request_info::{AccessLog, HttpExtension};
 use crate::upstream::stats::HttpStats;
 use bytes::Bytes;
@@ -102,6 +103,8 @@ pub struct HttpConnectionManager {
     pub proxy_100_continue: bool,
     /// Suppress `x-envoy-*` headers that the router adds.
     pub suppress_envoy_headers: bool,
+    /// Tracing; none: requests are not traced.
+    pub tracing: Option<Box<Tracing>>,
     /// Statistics.
     pub stats: Arc<HttpStats>,
 }
@@ -145,6 +148,7 @@ impl HttpConnectionManager {
             http2: Http2Options::default(),
             proxy_100_continue: false,
             suppress_envoy_headers: false,
+            tracing: None,
             stats: Arc::new(HttpStats::new(workers)),
         }
     }

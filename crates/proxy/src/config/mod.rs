@@ -18,8 +18,10 @@ mod rbac;
 mod route;
 mod route_table;
 mod store;
+mod subset;
 mod tcp_proxy;
 mod tls;
+mod tracing;
 pub mod uri_template;
 
 pub use cluster::*;
@@ -39,5 +41,7 @@ pub use rbac::*;
 pub use route::*;
 pub use route_table::*;
 pub use store::*;
+pub use subset::*;
 pub use tcp_proxy::*;
 pub use tls::*;
+pub use tracing::*;

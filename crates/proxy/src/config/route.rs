@@ -10,6 +10,8 @@ use super::policy::{
     CorsPolicy, FaultPolicy, HashPolicy, HostRewrite, MirrorPolicy, PathRewrite, RetryPolicy,
 };
 use super::rbac::RbacFilter;
+use super::subset::SubsetMatch;
+use super::tracing::RouteTracing;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub struct Route {
     pub filters: FilterOverrides,
     /// `decorator.operation`: `x-envoy-decorator-operation`.
     pub decorator: Option<Bytes>,
+    /// How its requests are traced, where it says so.
+    pub tracing: Option<Box<RouteTracing>>,
     /// Istio's metadata of the route (`istio.config`), for logs.
     pub config_name: Option<Arc<str>>,
 }
@@ -121,8 +125,8 @@ pub struct RouteAction {
     pub high_priority: bool,
     /// Upgrades (lower case) that the route allows or forbids over the manager's.
     pub upgrades: Vec<(Box<str>, bool)>,
-    /// Subset labels (`metadata_match`), sorted by key.
-    pub metadata_match: Vec<(Box<str>, Box<str>)>,
+    /// Labels of endpoints (`metadata_match`); an entry of weighted clusters has its own.
+    pub subset: Option<SubsetMatch>,
 }
 
 impl RouteAction {
@@ -144,7 +148,7 @@ impl RouteAction {
             hash: Vec::new(),
             high_priority: false,
             upgrades: Vec::new(),
-            metadata_match: Vec::new(),
+            subset: None,
         }
     }
 }
@@ -206,6 +210,8 @@ pub struct WeightedCluster {
     pub filters: FilterOverrides,
     /// Authority rewrite of this entry.
     pub host_rewrite: Option<Bytes>,
+    /// Labels of endpoints: the route's and this entry's (`metadata_match`).
+    pub subset: Option<SubsetMatch>,
 }
 
 /// A redirect.

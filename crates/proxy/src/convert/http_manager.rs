@@ -6,14 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 
+use lateen_xds::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+
 use super::cluster::http2_options;
 use super::config_source::{self, Source};
 use super::listener::Gathered;
 use super::pb::core;
-use super::{At, Converted, access_log, http_filter, route, take, values};
+use super::{At, Converted, access_log, any, http_filter, route, take, values};
 use crate::config::{
     CertFields, Codec, EscapedSlashes, ForwardClientCert, HttpConnectionManager as Settings, RouteSlot,
-    ServerHeader, StripPort,
+    ServerHeader, StripPort, Tracing, TrafficDirection,
 };
 use pb::http_connection_manager as inner;
 
@@ -32,10 +34,11 @@ pub(super) fn read(
         preserve_external_request_id, always_set_request_id_in_response, forward_client_cert_details,
         set_current_client_cert_details, proxy_100_continue, upgrade_configs, normalize_path, merge_slashes,
         path_with_escaped_slashes_action, strip_matching_host_port, strip_port_mode, route_specifier,
+        tracing, request_id_extension,
     } ignore {
-        tracing, http1_safe_max_connection_duration, http3_protocol_options, stream_flush_timeout,
+        http1_safe_max_connection_duration, http3_protocol_options, stream_flush_timeout,
         drain_timeout_jitter, delayed_close_timeout, access_log_flush_interval, flush_access_log_on_new_request,
-        access_log_options, stream_error_on_invalid_http_message, proxy_status_config, request_id_extension,
+        access_log_options, stream_error_on_invalid_http_message, proxy_status_config,
         typed_header_validation_config, append_local_overload, add_proxy_protocol_connection_state,
     } refuse {
         add_user_agent, scheme_header_transformation, original_ip_detection_extensions,
@@ -54,6 +57,14 @@ pub(super) fn read(
     settings.alpn_override = filters.alpn;
     settings.access_logs = access_log::read_all(access_log, context, &at.field("access_log"))?;
     settings.access_logs.extend(filters.metrics);
+    if let Some(message) = tracing {
+        let inbound = gathered.direction == TrafficDirection::Inbound;
+        let mut tracing = super::tracing::read(message, inbound, context, &at.field("tracing"))?;
+        if let (Some(tracing), Some(extension)) = (&mut tracing, request_id_extension) {
+            request_id(extension, tracing, &at.field("request_id_extension"))?;
+        }
+        settings.tracing = tracing.map(Box::new);
+    }
     if !server_name.is_empty() {
         settings.server_name = Bytes::from(server_name.clone());
     }
@@ -96,6 +107,17 @@ pub(super) fn read(
         settings.http2 = http2_options(http2, &at.field("http2_protocol_options"))?;
     }
     Ok(settings)
+}
+
+/// Whether and how the request id tells if a request is traced.
+fn request_id(message: &pb::RequestIdExtension, tracing: &mut Tracing, at: &At<'_>) -> Converted<()> {
+    let at = at.field("typed_config");
+    let Some(config) = &message.typed_config else { return Err(at.missing()) };
+    let config: UuidRequestIdConfig = any::expect(config, &at)?;
+    take!(&config, at, UuidRequestIdConfig { pack_trace_reason, use_request_id_for_trace_sampling });
+    tracing.mark_request_id = values::bool_or(pack_trace_reason, true);
+    tracing.by_request_id = values::bool_or(use_request_id_for_trace_sampling, true);
+    Ok(())
 }
 
 fn routes(

@@ -29,6 +29,7 @@ mod tcp_proxy;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod tracing;
 mod values;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use crate::access_log::Sinks;
 use crate::config::{Store, UpstreamSocket};
 use crate::stats::istio::IstioMetrics;
 use crate::tls::SecretStore;
+use crate::trace::Tracers;
 
 /// What conversion needs beside the message.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ pub struct Context {
     pub sinks: Arc<Sinks>,
     /// Istio's metrics and metadata exchange.
     pub istio: Arc<IstioMetrics>,
+    /// Tracers in use.
+    pub tracers: Arc<Tracers>,
     /// Socket settings of every upstream connection (`cluster_manager.upstream_bind_config`).
     pub upstream_socket: UpstreamSocket,
 }

@@ -17,6 +17,7 @@ pub(crate) fn context() -> Context {
         secrets: Arc::default(),
         sinks: Arc::default(),
         istio: Arc::new(IstioMetrics::new(Node::default())),
+        tracers: Arc::default(),
         upstream_socket: UpstreamSocket::default(),
     }
 }

@@ -9,6 +9,7 @@ use crate::error::{Failure, LocalReply, Source, grpc_status_of};
 use crate::filters::{cors, ext_authz, fault, jwt, rbac};
 use crate::request_info::{LogContext, RequestInfo, ResponseFlags, Verdict};
 use crate::timer::LazyTimer;
+use crate::trace::{self, Trace};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -41,6 +42,8 @@ pub struct Exchange<'a> {
     pub response: Option<ResponseHead>,
     /// The response's trailers.
     pub trailers: Option<Headers>,
+    /// Its trace, where requests are traced.
+    pub trace: Option<Box<Trace>>,
     /// The timer of the connection or stream.
     pub timer: &'a mut LazyTimer,
 }
@@ -67,6 +70,7 @@ pub async fn serve<D: Downstream>(
         external: true,
         response: None,
         trailers: None,
+        trace: None,
         timer,
     };
     let stats = connection.stats();
@@ -107,6 +111,7 @@ impl Exchange<'_> {
             Err(reply) => return self.reply(*reply, down).await,
         }
         self.choose_route();
+        self.begin_trace();
         if self.upgrade.is_some() && !self.upgrade_allowed() {
             let reply = LocalReply::new(403, "", ResponseFlags::default(), "upgrade_failed");
             return self.reply(reply, down).await;
@@ -115,6 +120,14 @@ impl Exchange<'_> {
             return self.reply(reply, down).await;
         }
         self.act(down).await
+    }
+
+    fn begin_trace(&mut self) {
+        let Connection { manager, worker, .. } = self.connection;
+        let Some(tracing) = &manager.tracing else { return };
+        let route = self.matched.route.as_ref().and_then(|route| route.tracing.as_ref());
+        let sampling = route.map_or(tracing.sampling, |route| route.sampling);
+        self.trace = Some(Box::new(trace::begin(tracing, sampling, &mut self.head, worker)));
     }
 
     /// Matches the request with a route; again, where a filter has changed what routes look at.
@@ -369,6 +382,9 @@ impl Exchange<'_> {
         };
         for log in &self.connection.manager.access_logs {
             log.log(&context);
+        }
+        if let (Some(trace), Some(tracing)) = (&self.trace, &self.connection.manager.tracing) {
+            trace.finish(tracing, &context, &self.connection.worker);
         }
     }
 }

@@ -99,6 +99,7 @@ impl<'a> Forward<'a> {
         let hash = hash_of(exchange, action);
         let destination = destination_of(exchange, &slot);
         egress::request_headers(exchange, action);
+        inject_trace(exchange);
         let limit = exchange.matched.host.as_ref().and_then(|host| host.retry_buffer_limit);
         let replay = Replay::new(retries.enabled(), limit.unwrap_or(REPLAY_LIMIT) as usize);
         let request_done = exchange.body == BodyKind::None;
@@ -137,7 +138,8 @@ impl<'a> Forward<'a> {
             worker.cluster(&self.slot).ok_or(Failure::NoCluster(self.action.cluster_not_found_status));
         let cluster = cluster.inspect_err(|_| exchange.connection.stats().no_cluster.inc())?;
         let avoid = self.retries.avoid_previous().unwrap_or(0);
-        let choice = Choice { random: worker.random(), hash: self.hash, avoid: (&self.tried, avoid) };
+        let subset = exchange.matched.subset(self.action);
+        let choice = Choice { random: worker.random(), hash: self.hash, avoid: (&self.tried, avoid), subset };
         let endpoint = cluster.choose(choice, self.destination)?;
         let limits = *cluster.limits(self.action.high_priority);
         let permit = RequestPermit::new(&self.slot, &endpoint.state, &limits, worker.index)?;
@@ -404,6 +406,14 @@ pub fn server_name(head: &RequestHead, header: Option<&str>) -> Option<bytes::By
             Some(value) => host(&bytes::Bytes::copy_from_slice(value)),
             None => host(&head.authority),
         },
+    }
+}
+
+/// Passes the trace on.
+fn inject_trace(exchange: &mut Exchange<'_>) {
+    let Exchange { connection, trace, head, info, .. } = exchange;
+    if let (Some(trace), Some(tracing)) = (trace, &connection.manager.tracing) {
+        trace.inject(tracing, head, info.elapsed(), &connection.worker);
     }
 }
 

@@ -13,6 +13,8 @@ mod policy;
 mod retries;
 mod routing;
 mod sockets;
+mod subsets;
 mod tcp;
 mod tls;
+mod tracing;
 mod updates;

@@ -141,8 +141,8 @@ fn read_route(
     use rds::{Decorator, Route};
     take!(message, at, Route {
         name, r#match, metadata, decorator, typed_per_filter_config, request_headers_to_add, request_headers_to_remove,
-        response_headers_to_add, response_headers_to_remove, action,
-    } ignore { tracing, stat_prefix, per_request_buffer_limit_bytes, request_body_buffer_limit }
+        response_headers_to_add, response_headers_to_remove, action, tracing,
+    } ignore { stat_prefix, per_request_buffer_limit_bytes, request_body_buffer_limit }
         refuse { route_specifiers });
     let wanted = r#match.as_ref().ok_or_else(|| at.field("match").missing())?;
     let operation = match decorator {
@@ -166,6 +166,10 @@ fn read_route(
         )?,
         filters: overrides::read(typed_per_filter_config, context, &at.field("typed_per_filter_config"))?,
         decorator: operation.map(Into::into),
+        tracing: match tracing {
+            Some(message) => Some(Box::new(super::tracing::route(message, context, &at.field("tracing"))?)),
+            None => None,
+        },
         config_name: istio.and_then(|istio| values::text(istio, "config")).map(Into::into),
     })
 }

@@ -1,0 +1,50 @@
+//! The tracers in use: listeners that send to the same collector in the same way share one.
+
+use crate::config::{TraceCounts, Tracer};
+use lateen_xds::pb::envoy::config::core::v3::Node;
+use lateen_xds::pb::envoy::config::trace::v3::tracing::Http;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Tracers by the hash of their configuration, and what they say about this proxy.
+#[derive(Debug, Default)]
+pub struct Tracers {
+    /// The node's id.
+    pub node: Arc<str>,
+    /// The node's cluster: the name of the service in traces.
+    pub service: Arc<str>,
+    /// The tracer of managers that name none (`tracing` of the bootstrap).
+    pub default: Option<Http>,
+    known: Mutex<HashMap<u64, Weak<Tracer>>>,
+}
+
+impl Tracers {
+    /// Tracers of a node.
+    pub fn new(node: Option<&Node>, default: Option<Http>) -> Self {
+        let (id, service) = node.map_or(("", ""), |node| (&*node.id, &*node.cluster));
+        Tracers { node: id.into(), service: service.into(), default, known: Mutex::default() }
+    }
+
+    /// The tracer of a configuration, made where it is not in use yet.
+    ///
+    /// # Errors
+    /// What making it fails with.
+    pub fn share<E>(&self, hash: u64, make: impl FnOnce() -> Result<Tracer, E>) -> Result<Arc<Tracer>, E> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tracer) = known.get(&hash).and_then(Weak::upgrade) {
+            return Ok(tracer);
+        }
+        known.retain(|_, tracer| tracer.strong_count() > 0);
+        let tracer = Arc::new(make()?);
+        known.insert(hash, Arc::downgrade(&tracer));
+        Ok(tracer)
+    }
+
+    /// The sum of a counter over all tracers in use.
+    pub fn sum(&self, of: impl Fn(&TraceCounts) -> &AtomicU64) -> u64 {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let tracers = known.values().filter_map(Weak::upgrade);
+        tracers.map(|tracer| of(&tracer.counts).load(Ordering::Relaxed)).sum()
+    }
+}
