@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// The largest answer that is read, in bytes: an application's metrics can be large, but not without end.
@@ -18,14 +19,17 @@ const MAX_BODY: usize = 64 << 20;
 /// # Errors
 /// The connection cannot be made, breaks, or the answer takes too long.
 pub async fn send(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
     limit: Duration,
 ) -> io::Result<Response<Bytes>> {
     tokio::time::timeout(limit, exchange(stream, request)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
-async fn exchange(stream: TcpStream, request: Request<Empty<Bytes>>) -> io::Result<Response<Bytes>> {
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Empty<Bytes>>,
+) -> io::Result<Response<Bytes>> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);

@@ -8,6 +8,7 @@ mod client;
 mod drain;
 pub mod environment;
 mod envoy;
+mod health;
 mod prober;
 mod proxy;
 mod run;

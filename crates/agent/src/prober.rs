@@ -14,7 +14,7 @@ use http_body_util::Empty;
 use serde::Deserialize;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::client;
+use crate::{client, health};
 
 /// Connections from this address are not captured (Istio's `istio-iptables`).
 const PASS_THROUGH_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
@@ -25,7 +25,7 @@ const PASS_THROUGH_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
 pub struct Prober {
     http_get: Option<HttpGet>,
     tcp_socket: Option<TcpTarget>,
-    grpc: Option<TcpTarget>,
+    grpc: Option<GrpcTarget>,
     #[serde(default = "one_second")]
     timeout_seconds: u64,
 }
@@ -37,6 +37,8 @@ struct HttpGet {
     path: String,
     port: u16,
     host: Option<String>,
+    #[serde(default)]
+    scheme: String,
     #[serde(default)]
     http_headers: Vec<Header>,
 }
@@ -50,6 +52,13 @@ struct Header {
 #[derive(Clone, Debug, Deserialize)]
 struct TcpTarget {
     port: u16,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct GrpcTarget {
+    port: u16,
+    #[serde(default)]
+    service: String,
 }
 
 fn one_second() -> u64 {
@@ -95,11 +104,21 @@ impl Prober {
     async fn ask(&self, address: IpAddr, limit: Duration) -> Option<StatusCode> {
         if let Some(get) = &self.http_get {
             let stream = connect(address, get.port).await?;
-            return Some(client::send(stream, get.request(address)?, limit).await.ok()?.status());
+            let request = get.request(address)?;
+            let answer = if get.scheme.eq_ignore_ascii_case("HTTPS") {
+                let stream = health::shake_hands(stream, address).await?;
+                client::send(stream, request, limit).await
+            } else {
+                client::send(stream, request, limit).await
+            };
+            return Some(answer.ok()?.status());
         }
-        // A gRPC server that accepts connections counts as healthy: its health service is not asked yet.
-        let port = self.tcp_socket.as_ref().or(self.grpc.as_ref())?.port;
-        connect(address, port).await.map(|_connected| StatusCode::OK)
+        if let Some(grpc) = &self.grpc {
+            let stream = connect(address, grpc.port).await?;
+            let serving = health::is_serving(stream, &grpc.service).await?;
+            return Some(if serving { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR });
+        }
+        connect(address, self.tcp_socket.as_ref()?.port).await.map(|_connected| StatusCode::OK)
     }
 }
 

@@ -23,7 +23,8 @@ pub(crate) struct Pods {
 
 struct Running {
     handle: PodHandle,
-    ended: CancellationToken,
+    /// Its end has been published.
+    told: CancellationToken,
 }
 
 impl Pods {
@@ -48,14 +49,14 @@ impl Pods {
         matching.max_by_key(|ctx| ctx.pod().metadata.creation_timestamp.as_ref().map(|t| t.0)).cloned()
     }
 
-    /// Ends all pods at once and waits for that.
+    /// Ends all pods at once, and waits until that is published.
     pub async fn shut_down(&self) {
-        let ended: Vec<CancellationToken> = {
+        let told: Vec<CancellationToken> = {
             let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             running.values().for_each(|r| r.handle.terminate(Duration::from_secs(1)));
-            running.values().map(|r| r.ended.clone()).collect()
+            running.values().map(|r| r.told.clone()).collect()
         };
-        for token in ended {
+        for token in told {
             token.cancelled().await;
         }
     }
@@ -99,14 +100,9 @@ impl Pods {
     fn start(self: &Arc<Self>, uid: String, pod: Arc<Pod>) -> Running {
         self.considered.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         let (handle, task) = pod::start(self.runtime.clone(), pod);
-        let ended = CancellationToken::new();
-        let (pods, token, client) = (self.clone(), ended.clone(), self.client.clone());
-        let over = tokio::spawn(async move {
-            // A worker that panicked has ended, too.
-            let _ = task.await;
-            token.cancel();
-        });
-        let published = publish::publish(client, handle.ctx.clone(), over);
+        let told = CancellationToken::new();
+        let (pods, client) = (self.clone(), self.client.clone());
+        let published = publish::publish(client, handle.ctx.clone(), task, told.clone());
         let dir = handle.ctx.dir();
         tokio::spawn(async move {
             published.await;
@@ -115,7 +111,7 @@ impl Pods {
                 tracing::debug!(dir = %dir.display(), %error, "a pod's directory stays");
             }
         });
-        Running { handle, ended }
+        Running { handle, told }
     }
 }
 

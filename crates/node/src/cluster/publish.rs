@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
 
 use crate::pod::PodContext;
 
@@ -20,7 +21,14 @@ enum Written {
 
 /// Writes the pod's status whenever it changes, until `ended` and the last status is written; then completes the
 /// deletion if one was asked for.
-pub(crate) async fn publish(client: Client, ctx: Arc<PodContext>, ended: tokio::task::JoinHandle<()>) {
+pub(crate) async fn publish(
+    client: Client,
+    ctx: Arc<PodContext>,
+    ended: tokio::task::JoinHandle<()>,
+    told: CancellationToken,
+) {
+    // Whatever ends this: nobody has to wait for more.
+    let told = told.drop_guard();
     let pod = ctx.pod();
     let api: Api<Pod> = Api::namespaced(client, &pod.namespace().unwrap_or_default());
     let mut changes = ctx.changes();
@@ -45,6 +53,7 @@ pub(crate) async fn publish(client: Client, ctx: Arc<PodContext>, ended: tokio::
             }
         }
     }
+    drop(told);
     wait_for_deletion(&ctx).await;
     delete(&api, &pod).await;
 }

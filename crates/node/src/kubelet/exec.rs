@@ -19,7 +19,7 @@ use super::terminal::{Size, Terminal};
 use super::{ContainerPath, Node, Refusal, UrlPath, find};
 use crate::launcher::{EnterSpec, Launch, Program, Stdio};
 use crate::logs::Stream;
-use crate::pod::{Live, PodContext};
+use crate::pod::{Input, Live, PodContext};
 use crate::process::{Exit, Output, Spawned, signal};
 
 const CHUNK: usize = 16 << 10;
@@ -229,23 +229,25 @@ async fn copy(pipe: PipeReader, channel: u8, out: mpsc::Sender<(u8, Bytes)>) {
     }
 }
 
-/// Follows a container's output. Containers have no input of their own here.
+/// Follows a container's output, and gives it input where it takes any.
 pub(crate) async fn attach(
     State(pods): Node,
     UrlPath((namespace, pod, container)): ContainerPath,
+    RawQuery(query): RawQuery,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
     let ctx = find(&pods, &namespace, &pod)?;
     let live = running(&ctx, &container)?;
     let output = live.attached.subscribe();
-    Ok(channel::negotiate(upgrade).on_upgrade(move |socket| show(socket, ctx, container, output)))
+    let input = live.input.filter(|_| wanted(query.as_deref()).stdin);
+    Ok(channel::negotiate(upgrade).on_upgrade(move |socket| show(socket, ctx, container, (output, input))))
 }
 
 async fn show(
     socket: WebSocket,
     ctx: Arc<PodContext>,
     container: String,
-    mut output: broadcast::Receiver<(Stream, Bytes)>,
+    (mut output, input): (broadcast::Receiver<(Stream, Bytes)>, Option<Input>),
 ) {
     let (mut reader, out, writer) = channel::split(socket);
     let copy = async {
@@ -273,12 +275,31 @@ async fn show(
     tokio::select! {
         () = copy => {}
         () = ended => {}
-        () = async { while reader.next().await.is_some() {} } => {}
+        () = give(&mut reader, input.as_ref()) => {}
+    }
+    if let Some(input) = input.filter(|input| input.once) {
+        *input.pipe.lock().await = None;
     }
     // A client that is gone needs no status.
     let _ = out.send((ERROR, channel::exit_status(0))).await;
     drop(out);
     let _ = writer.await;
+}
+
+/// Passes a client's input on, until the client is gone.
+async fn give(reader: &mut Reader, input: Option<&Input>) {
+    while let Some(incoming) = reader.next().await {
+        let Some(input) = input else { continue };
+        let mut pipe = input.pipe.lock().await;
+        let broken = match (incoming, pipe.as_mut()) {
+            (Incoming::Data(STDIN, data), Some(pipe)) => pipe.write_all(&data).await.is_err(),
+            (Incoming::Closed(STDIN), _) => input.once,
+            _ => false,
+        };
+        if broken {
+            *pipe = None;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! One container: started, watched, started again.
 
 use std::fs;
+use std::io::PipeReader;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::record::{Ended, Live, State};
+use super::record::{Ended, Input, Live, State};
 use super::volumes::{self, Places};
 use super::{PodContext, Severity, command, env, hooks, kill, probe, sandbox};
 use crate::launcher::{Launch, Mount, Namespaces, Program, RootSpec, StartSpec, Stdio};
@@ -220,7 +222,19 @@ struct Running {
     pumps: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
-async fn start(ctx: &PodContext, container: &Container, order: StartSpec) -> Result<Running> {
+/// A pipe for a container that asks for input; the end that it reads must stay open until it runs.
+fn input(container: &Container, order: &mut StartSpec) -> Result<Option<(Input, PipeReader)>> {
+    if container.stdin != Some(true) {
+        return Ok(None);
+    }
+    let (theirs, ours) = std::io::pipe()?;
+    order.stdio = Stdio::Pipe(format!("/proc/{}/fd/{}", std::process::id(), theirs.as_raw_fd()));
+    let pipe = tokio::net::unix::pipe::Sender::from_owned_fd(OwnedFd::from(ours))?;
+    let pipe = Arc::new(tokio::sync::Mutex::new(Some(pipe)));
+    Ok(Some((Input { pipe, once: container.stdin_once == Some(true) }, theirs)))
+}
+
+async fn start(ctx: &PodContext, container: &Container, mut order: StartSpec) -> Result<Running> {
     let attempt = ctx.record(&container.name).map_or(0, |r| r.attempt);
     let log = Arc::new(Mutex::new(LogFile::create(&ctx.log_dir(&container.name), attempt)?));
     let image = container.image.as_deref().unwrap_or_default();
@@ -233,8 +247,10 @@ async fn start(ctx: &PodContext, container: &Container, order: StartSpec) -> Res
         format!("Created container: {}", container.name),
     );
     let program = Arc::new(order.program.clone());
+    let (input, theirs) = input(container, &mut order)?.unzip();
     let launch = Launch::Start(Box::new(order));
     let Spawned { child, pid, output } = ctx.runtime.spawner.launch(&launch, Output::Pipes).await?;
+    drop(theirs);
     let (attached, _) = broadcast::channel(256);
     let mut pumps = Vec::new();
     if let Some((stdout, stderr)) = output {
@@ -242,7 +258,7 @@ async fn start(ctx: &PodContext, container: &Container, order: StartSpec) -> Res
             pumps.push(tokio::spawn(pump(pipe, stream, log.clone(), attached.clone())));
         }
     }
-    let live = Live { pid, log, program, attached };
+    let live = Live { pid, log, program, attached, input };
     let since = Timestamp::now();
     let id = format!("{:032x}", rand::random::<u128>());
     ctx.update(&container.name, |record| {

@@ -238,6 +238,11 @@ impl PodContext {
         let _ = self.failed.set((reason, message.to_owned()));
     }
 
+    /// Whether the node ended the pod as failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.get().is_some()
+    }
+
     /// The pod's status now. Conditions keep the times that they have in `published`, which the pod as watched may
     /// not show yet.
     pub fn status(&self, published: &PodStatus) -> PodStatus {

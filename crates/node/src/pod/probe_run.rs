@@ -8,11 +8,12 @@ use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::record::Live;
-use super::{PodContext, hooks};
+use super::{PodContext, hooks, probe_tls};
 
 const MAX_BODY: usize = 10 << 10;
 
@@ -95,11 +96,7 @@ pub(crate) async fn http(
     action: &HTTPGetAction,
     limit: Duration,
 ) -> Result<(), String> {
-    if action.scheme.as_deref().is_some_and(|s| s.eq_ignore_ascii_case("HTTPS")) {
-        // A handshake would prove no more than that the port is served: the certificate is not checked anyway.
-        let address = address(ctx, container, action.host.as_deref(), &action.port)?;
-        return connect(address, limit).await.map(drop);
-    }
+    let secure = action.scheme.as_deref().is_some_and(|s| s.eq_ignore_ascii_case("HTTPS"));
     let address = address(ctx, container, action.host.as_deref(), &action.port)?;
     let path = match action.path.as_deref().unwrap_or("/") {
         "" => "/".to_owned(),
@@ -116,10 +113,19 @@ pub(crate) async fn http(
             request = request.header(&header.name, &header.value);
         }
     }
+    let server = named_host.clone();
     let request = request.header("host", named_host.unwrap_or_else(|| address.to_string()));
     let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
-    let url = format!("http://{address}{path}");
-    match timeout(limit, exchange(address, request)).await {
+    let scheme = if secure { "https" } else { "http" };
+    let url = format!("{scheme}://{address}{path}");
+    let asked = async {
+        let stream = dial(address).await?;
+        if !secure {
+            return exchange(stream, request).await;
+        }
+        exchange(probe_tls::shake_hands(stream, address, server.as_deref()).await?, request).await
+    };
+    match timeout(limit, asked).await {
         Err(_) => Err(format!("Get \"{url}\": context deadline exceeded")),
         Ok(Err(error)) => Err(format!("Get \"{url}\": {error}")),
         Ok(Ok(code)) if (200..400).contains(&code) => Ok(()),
@@ -127,9 +133,14 @@ pub(crate) async fn http(
     }
 }
 
-async fn exchange(address: SocketAddr, request: hyper::Request<Empty<Bytes>>) -> Result<u16, String> {
-    let stream =
-        TcpStream::connect(address).await.map_err(|e| format!("dial tcp {address}: connect: {e}"))?;
+async fn dial(address: SocketAddr) -> Result<TcpStream, String> {
+    TcpStream::connect(address).await.map_err(|e| format!("dial tcp {address}: connect: {e}"))
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: hyper::Request<Empty<Bytes>>,
+) -> Result<u16, String> {
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|e| e.to_string())?;
     let connection = tokio::spawn(connection);
@@ -149,8 +160,7 @@ async fn exchange(address: SocketAddr, request: hyper::Request<Empty<Bytes>>) ->
 
 /// `grpc.health.v1.Health/Check`: a message of one string field in, one enum field out (1: SERVING).
 async fn grpc(address: SocketAddr, service: &str) -> Result<(), String> {
-    let stream =
-        TcpStream::connect(address).await.map_err(|e| format!("dial tcp {address}: connect: {e}"))?;
+    let stream = dial(address).await?;
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|e| e.to_string())?;
     let connection = tokio::spawn(connection);

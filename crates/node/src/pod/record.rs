@@ -57,6 +57,17 @@ pub(crate) struct Live {
     pub program: Arc<Program>,
     /// Its output as it comes.
     pub attached: broadcast::Sender<(Stream, bytes::Bytes)>,
+    /// Its input, where it asks for one (`stdin`).
+    pub input: Option<Input>,
+}
+
+/// A container's input, which attached clients write one after the other.
+#[derive(Clone)]
+pub(crate) struct Input {
+    /// The pipe; none: it is closed.
+    pub pipe: Arc<tokio::sync::Mutex<Option<tokio::net::unix::pipe::Sender>>>,
+    /// It is closed when the first client leaves (`stdinOnce`).
+    pub once: bool,
 }
 
 /// All that is known of a container.
@@ -102,6 +113,14 @@ impl Record {
     /// Whether its process is there.
     pub fn is_running(&self) -> bool {
         matches!(self.state, State::Running { .. })
+    }
+
+    /// The node has ended it, and will start it again when it comes back.
+    pub fn wait_for_node(&mut self) {
+        let stopped = State::Waiting { reason: "NodeStopped", message: None };
+        if let State::Terminated(ended) = std::mem::replace(&mut self.state, stopped) {
+            self.last = Some(ended);
+        }
     }
 
     /// Its exit code, if its last run has ended for good.

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Record;
+use super::container::Policy;
 use super::record::{Ended, State};
 use crate::network::NODE_IP;
 
@@ -41,7 +42,9 @@ pub(crate) fn pod_status(
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let inits = spec.init_containers.as_deref().unwrap_or_default();
     let initialized = inits.iter().all(|c| init_done(c, records));
-    let phase = phase(spec, records, facts, initialized);
+    // Containers that are always restarted end with their pod, or with the node, which starts them again.
+    let ends = pod.metadata.deletion_timestamp.is_some() || Policy::of(pod) != Policy::Always;
+    let phase = phase(spec, records, facts, (initialized, ends));
     let ready_of = |c: &Container| records.get(&c.name).is_some_and(|r| r.ready);
     let unready: Vec<&str> = spec
         .containers
@@ -114,7 +117,7 @@ fn phase(
     spec: &PodSpec,
     records: &BTreeMap<String, Record>,
     facts: &Facts,
-    initialized: bool,
+    (initialized, ends): (bool, bool),
 ) -> &'static str {
     let result = |c: &Container| records.get(&c.name).and_then(Record::result);
     let inits = spec.init_containers.iter().flatten().filter(|c| !is_sidecar(c));
@@ -125,7 +128,7 @@ fn phase(
     let begun = |c: &Container| {
         records.get(&c.name).is_some_and(|r| !matches!(r.state, State::Waiting { .. }) || r.last.is_some())
     };
-    if !results.is_empty() && results.iter().all(Option::is_some) {
+    if ends && !results.is_empty() && results.iter().all(Option::is_some) {
         return if results.iter().all(|code| *code == Some(0)) { "Succeeded" } else { "Failed" };
     }
     if initialized && spec.containers.iter().any(begun) { "Running" } else { "Pending" }
@@ -308,9 +311,24 @@ mod tests {
             ("proxy", record(running(), true, false)),
             ("app", record(ended(0), false, true)),
         ];
-        let done = status(&two(), &records);
+        let mut job = two();
+        job.spec.as_mut().unwrap().restart_policy = Some("Never".into());
+        let done = status(&job, &records);
         assert_eq!(done.phase.as_deref(), Some("Succeeded"));
         assert_eq!(condition(&done, "Ready"), ("False".into(), Some("PodCompleted".into())));
+    }
+
+    #[test]
+    fn a_pod_that_ended_with_the_node_is_not_complete() {
+        let records = [
+            ("istio-init", record(ended(0), false, true)),
+            ("proxy", record(ended(0), false, true)),
+            ("app", record(ended(0), false, true)),
+        ];
+        let mut pod = two();
+        assert_eq!(status(&pod, &records).phase.as_deref(), Some("Running"));
+        pod.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert_eq!(status(&pod, &records).phase.as_deref(), Some("Succeeded"));
     }
 
     #[test]

@@ -71,11 +71,27 @@ async fn run(ctx: Arc<PodContext>) {
         containers(&ctx, Arc::new(places)).await;
         refresh.abort();
     }
+    let pod = ctx.pod();
+    let stays = pod.metadata.deletion_timestamp.is_none() && !ctx.has_failed();
     for name in ctx.records().into_keys() {
-        ctx.update(&name, |record| record.done = true);
+        let again = stays && is_restarted(&pod, &name);
+        ctx.update(&name, |record| {
+            record.done = true;
+            if again {
+                record.wait_for_node();
+            }
+        });
     }
     ctx.leave_network();
     ctx.touch();
+}
+
+/// Whether a container is started again whenever it has ended: with the next run of the node, where this one ends.
+fn is_restarted(pod: &Pod, name: &str) -> bool {
+    let spec = pod.spec.as_ref();
+    let app = spec.into_iter().flat_map(|s| &s.containers).any(|c| c.name == name);
+    let inits = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten());
+    app && Policy::of(pod) == Policy::Always || { inits }.any(|c| c.name == name && status::is_sidecar(c))
 }
 
 /// Network and volumes, tried until they are there. `None` if the pod was ended before.

@@ -45,4 +45,18 @@ pub async fn logs_and_exec(mesh: &Mesh) {
     let mut out = String::new();
     process.stdout().unwrap().read_to_string(&mut out).await.unwrap();
     assert_eq!(out.trim(), "terminal");
+
+    attached_input(mesh).await;
+}
+
+async fn attached_input(mesh: &Mesh) {
+    let command = ["sh", "-c", "read word; echo got $word; sleep 600"];
+    mesh.run("listener", &[], json!({"container.command": command, "container.stdin": true})).await;
+    mesh.until("listener", ready).await;
+    let parameters = AttachParams::default().stdin(true).stdout(true).stderr(false);
+    let mut process = mesh.pods().attach("listener", &parameters).await.unwrap();
+    process.stdin().unwrap().write_all(b"hello\n").await.unwrap();
+    let mut out = [0; 10];
+    process.stdout().unwrap().read_exact(&mut out).await.unwrap();
+    assert_eq!(&out, b"got hello\n");
 }
