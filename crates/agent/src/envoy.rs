@@ -32,7 +32,31 @@ pub fn start(
     if let Some(number) = concurrency.filter(|number| *number > 0) {
         command.args(["--concurrency", &number.to_string()]);
     }
+    command.envs(tracing_variables(bootstrap, environment));
     command.kill_on_drop(true).spawn().with_context(|| binary.display().to_string())
+}
+
+/// What traces tell about the workload: Lateen's proxy finds it in its node, an Envoy in its environment.
+fn tracing_variables(bootstrap: &Bootstrap, environment: &Environment) -> Vec<(&'static str, String)> {
+    const RESOURCE: &str = "OTEL_RESOURCE_ATTRIBUTES";
+    let node = bootstrap.node.as_ref();
+    let peer = node.and_then(|node| node.metadata.as_ref()).map(lateen_proxy::stats::istio::read_peer);
+    let peer = peer.unwrap_or_default();
+    let known =
+        [("CANONICAL_SERVICE", peer.canonical_service), ("CANONICAL_REVISION", peer.canonical_revision)];
+    let unset = |(name, _): &(&str, _)| !environment.variables.contains_key(*name);
+    let mut variables: Vec<_> = known
+        .into_iter()
+        .filter(unset)
+        .filter_map(|(name, value)| Some((name, value?.to_string())))
+        .collect();
+    let attributes = environment.variables.get(RESOURCE).cloned().unwrap_or_default();
+    if !attributes.contains("service.name=") {
+        let service = format!("service.name={}", node.map_or("", |node| &node.cluster));
+        let all = if attributes.is_empty() { service } else { format!("{attributes},{service}") };
+        variables.push((RESOURCE, all));
+    }
+    variables
 }
 
 /// Ends Envoy and waits for it.

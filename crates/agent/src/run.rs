@@ -13,7 +13,7 @@ use crate::drain::drain;
 use crate::environment::Environment;
 use crate::prober::Probers;
 use crate::proxy::Proxy;
-use crate::security::{Security, SecurityOptions};
+use crate::security::{self, Security, SecurityOptions};
 use crate::startup::Startup;
 use crate::status::{self, Status};
 use crate::wait::wait;
@@ -53,7 +53,17 @@ async fn run(arguments: Arguments, environment: Environment, started: Instant) -
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let binary = arguments.binary.clone().or_else(|| environment.binary.clone().map(Into::into));
-    let bootstrap = bootstrap::build(&arguments, &environment, binary.is_some());
+    let mut bootstrap = bootstrap::build(&arguments, &environment, binary.is_some());
+    if let Some(file) = environment.variables.get("ISTIO_BOOTSTRAP_OVERRIDE").filter(|file| !file.is_empty())
+    {
+        bootstrap = security::overridden(&bootstrap, file)?;
+    }
+    if environment.variables.get("BOOTSTRAP_XDS_AGENT").is_some_and(|value| value == "true") {
+        match status.security.patched(&bootstrap).await {
+            Ok(patched) => bootstrap = patched,
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the bootstrap stays as it is"),
+        }
+    }
     let mut proxy = Proxy::start(binary.as_deref(), bootstrap, &arguments, &environment).await?;
     let starting = status.clone();
     tokio::spawn(async move { starting.startup.watch(started).await });

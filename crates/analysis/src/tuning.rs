@@ -1,7 +1,7 @@
 //! EnvoyFilters and Telemetries that do not do what they say.
 
 use lateen_api::mesh_config::providers::Provider;
-use lateen_api::networking::envoy_filter::ApplyTo;
+use lateen_api::networking::envoy_filter::{ApplyTo, PatchOperation};
 use lateen_api::telemetry::TagOperation;
 use lateen_mesh::telemetry::{Condition, is_text};
 use lateen_mesh::{EnvoyFilter, Kind, Mesh, Telemetry};
@@ -33,9 +33,9 @@ fn patches(pool: &Pool, filter: &EnvoyFilter, findings: &mut Vec<Finding>) {
                 mend,
             ));
         };
-        if patch.apply_to == ApplyTo::Bootstrap {
-            let mend = "use the pod's annotation sidecar.istio.io/bootstrapOverride";
-            report("applyTo", "BOOTSTRAP is not applied: proxies have started by then".to_owned(), mend);
+        let operation = patch.patch.as_ref().map(|change| change.operation);
+        if patch.apply_to == ApplyTo::Bootstrap && operation.is_some_and(|o| o != PatchOperation::Merge) {
+            report("patch.operation", "a bootstrap can only be merged with".to_owned(), "use MERGE");
             continue;
         }
         let Some(change) = patch.patch.as_ref().filter(|change| !change.value.is_empty()) else { continue };

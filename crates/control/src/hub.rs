@@ -70,6 +70,11 @@ impl Hub {
         View(self.generator().resources(proxy))
     }
 
+    /// What is laid over a proxy's bootstrap, encoded.
+    pub fn bootstrap(&self, proxy: &Proxy) -> Vec<u8> {
+        self.generator().bootstrap(proxy)
+    }
+
     fn generator(&self) -> MutexGuard<'_, Generator> {
         self.generator.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -52,8 +52,8 @@ pub(crate) fn variables(settings: &Settings<'_>, spec: &PodSpec, contributed: &C
     }
     add("ISTIO_META_WORKLOAD_NAME", settings.workload.name.clone());
     add("ISTIO_META_OWNER", settings.workload.owner(settings.namespace));
-    if let Some(bootstrap) = annotations::get(settings.pod, BOOTSTRAP_OVERRIDE) {
-        add("ISTIO_BOOTSTRAP_OVERRIDE", format!("/etc/istio/custom-bootstrap/{bootstrap}"));
+    if annotations::get(settings.pod, BOOTSTRAP_OVERRIDE).is_some() {
+        add("ISTIO_BOOTSTRAP_OVERRIDE", "/etc/istio/custom-bootstrap/custom_bootstrap.json".to_owned());
     }
     add("ISTIO_META_MESH_ID", mesh_id.clone());
     add("TRUST_DOMAIN", config.trust_domain.clone());

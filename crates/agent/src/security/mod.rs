@@ -4,6 +4,7 @@
 //! The private key is made here and leaves this process only over the unix socket, to the proxy beside it.
 
 mod backoff;
+mod bootstrap;
 mod certificates;
 mod files;
 mod notify;
@@ -15,11 +16,13 @@ mod trust;
 mod upstream;
 mod workload;
 
+pub(crate) use bootstrap::overridden;
 pub use options::{SDS_SOCKET, SecurityOptions, Source, XDS_SOCKET};
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
@@ -30,6 +33,7 @@ use self::upstream::Upstream;
 /// What runs beside the proxy; ends when dropped.
 pub struct Security {
     secrets: Arc<Secrets>,
+    control: Arc<Upstream>,
     tasks: JoinSet<()>,
 }
 
@@ -46,6 +50,7 @@ impl Security {
         let trust = Trust::new(Arc::clone(&secrets));
         let mut tasks = JoinSet::new();
         let relay = Arc::new(Upstream::new(&options.discovery_address, &options));
+        let control = Arc::clone(&relay);
         tasks.spawn(relay::serve(xds, Arc::clone(&relay)));
         match &options.source {
             Source::Files(directory) => {
@@ -63,7 +68,15 @@ impl Security {
         }
         tasks.spawn(files::wanted(Arc::clone(&secrets)));
         tasks.spawn(sds::serve(sds, Arc::clone(&secrets)));
-        Ok(Security { secrets, tasks })
+        Ok(Security { secrets, control, tasks })
+    }
+
+    /// The bootstrap with what EnvoyFilters lay over it (`applyTo: BOOTSTRAP`).
+    ///
+    /// # Errors
+    /// The control plane does not answer in time, or what it says cannot be laid over the bootstrap.
+    pub async fn patched(&self, bootstrap: &Bootstrap) -> Result<Bootstrap> {
+        bootstrap::patched(&self.control, bootstrap).await
     }
 
     /// When the workload's certificate ends, in seconds since 1970.

@@ -166,6 +166,7 @@ fn patches_that_cannot_be_applied_are_named_with_their_field() {
         patch("CLUSTER", json!({"connect_timeout": "1s"})),
         patch("CLUSTER", json!({"conect_timeout": "1s"})),
         patch("BOOTSTRAP", json!({"admin": {}})),
+        json!({"applyTo": "BOOTSTRAP", "patch": {"operation": "ADD", "value": {"admin": {}}}}),
     ]);
     let mut filter = istio("EnvoyFilter", "f", json!({"configPatches": patches}));
     filter["apiVersion"] = json!("networking.istio.io/v1alpha3");
@@ -174,7 +175,7 @@ fn patches_that_cannot_be_applied_are_named_with_their_field() {
         places(&findings),
         [
             (Code::SchemaValidationError, "spec.configPatches[1].patch.value"),
-            (Code::SchemaValidationError, "spec.configPatches[2].applyTo"),
+            (Code::SchemaValidationError, "spec.configPatches[3].patch.operation"),
         ]
     );
     assert!(findings[0].message.contains("did you mean `connect_timeout`"), "{}", findings[0].message);

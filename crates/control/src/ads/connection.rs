@@ -4,11 +4,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use lateen_generate::{Flavour, Proxy};
 use lateen_identity::SpiffeId;
-use lateen_xds::grpc::frame;
+use lateen_xds::grpc::{frame, framed};
+use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use lateen_xds::pb::envoy::config::core::v3::Node;
-use lateen_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use lateen_xds::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse,
+};
+use lateen_xds::pb::google::protobuf::Any;
 use lateen_xds::pb::google::protobuf::value::Kind;
 use lateen_xds::server::{Event, Limits, Next, Protocol, RequestError, Session};
+use prost::Name as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
@@ -27,6 +32,11 @@ const MESSAGE_BYTES: usize = 64 << 10;
 pub(super) trait Discovery: Send {
     fn node(&self) -> Option<&Node>;
     fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError>;
+
+    /// Whether an agent asks what to lay over the bootstrap of its proxy, and nothing else.
+    fn wants_bootstrap(&self) -> bool {
+        false
+    }
 }
 
 impl Discovery for DeltaDiscoveryRequest {
@@ -44,6 +54,9 @@ impl Discovery for DiscoveryRequest {
     }
     fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError> {
         session.on_sotw(self)
+    }
+    fn wants_bootstrap(&self) -> bool {
+        self.type_url == Bootstrap::type_url()
     }
 }
 
@@ -145,6 +158,11 @@ async fn serve<Q: Discovery>(
     // Nothing is served before the first lists are in: a proxy must not take an empty mesh for the whole.
     let seen =
         published.wait_for(|p| p.number > 0).await.map_err(|_| Status::unavailable("shutting down"))?.clone();
+    if first.wants_bootstrap() {
+        // Whoever is gone needs no answer.
+        let _ = sender.send(Ok(bootstrap(&context.hub.bootstrap(&proxy), &seen.version))).await;
+        return Ok(());
+    }
     let limits = Limits { message_bytes: MESSAGE_BYTES, ..Limits::default() };
     let resends_endpoints = proxy.flavour == Flavour::Envoy;
     let session = Session::new(
@@ -164,6 +182,18 @@ async fn serve<Q: Discovery>(
     context.metrics.on_disconnect();
     tracing::info!(connection = stream.connection.id, "proxy disconnected");
     outcome
+}
+
+/// The answer to who asks for a bootstrap (Istio, `BOOTSTRAP_XDS_AGENT`).
+fn bootstrap(body: &[u8], version: &str) -> Bytes {
+    let type_url = Bootstrap::type_url();
+    framed(&DiscoveryResponse {
+        version_info: version.to_owned(),
+        resources: vec![Any { type_url: type_url.clone(), value: body.to_vec() }],
+        type_url,
+        nonce: version.to_owned(),
+        ..DiscoveryResponse::default()
+    })
 }
 
 fn metadata(node: &Node, key: &str) -> String {

@@ -194,3 +194,36 @@ async fn kinds_that_the_api_does_not_have_do_not_keep_it_from_serving() {
     assert_eq!(status, 200);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_told_what_to_lay_over_its_bootstrap() {
+    use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
+    use lateen_xds::pb::envoy::config::core::v3::Node;
+    use lateen_xds::pb::envoy::service::discovery::v3::DiscoveryRequest;
+    use lateen_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+    use prost::Name;
+    let api = FakeApi::start().await;
+    let value = serde_json::json!({"stats_flush_interval": "7s"});
+    let patch =
+        |to: &str| serde_json::json!({"applyTo": to, "patch": {"operation": "MERGE", "value": value}});
+    api.put(
+        "/apis/networking.istio.io/v1alpha3/envoyfilters",
+        serde_json::json!({
+            "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+            "metadata": objects::meta("default", "flush"), "spec": {"configPatches": [patch("BOOTSTRAP")]},
+        }),
+    );
+    let running = Running::start(api).await;
+    let address = format!("http://{}", running.addresses.xds);
+    let mut client = AggregatedDiscoveryServiceClient::connect(address).await.unwrap();
+    let request = DiscoveryRequest {
+        node: Some(Node { id: SIDECAR.into(), ..Node::default() }),
+        type_url: Bootstrap::type_url(),
+        ..DiscoveryRequest::default()
+    };
+    let answers = client.stream_aggregated_resources(tokio_stream::once(request)).await.unwrap();
+    let answer = answers.into_inner().message().await.unwrap().expect("an answer");
+    let bootstrap = Bootstrap::decode(&answer.resources[0].value[..]).unwrap();
+    assert!(format!("{bootstrap:?}").contains("seconds: 7"), "{bootstrap:?}");
+    running.stop().await;
+}
