@@ -1,6 +1,7 @@
 //! The control plane, istiod's role: watches the Kubernetes API, keeps one picture of the mesh, and leads every
 //! connected proxy to it over ADS; injects sidecars and validates resources as admission webhooks.
 
+mod accept;
 pub mod ads;
 pub mod auth;
 pub mod ca;

@@ -16,10 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use crate::Context;
+use crate::accept::accept;
 use crate::ads::{self, Access};
 use crate::auth::{Authenticator, Evidence};
 use crate::ca::{CertificateService, ServingTls};
@@ -54,29 +54,12 @@ pub(crate) async fn serve(
         found = tls.wait_for(Option::is_some) => if found.is_err() { return },
         () = shutdown.cancelled() => return,
     }
-    let tracker = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer)) if tracker.len() < MAX_CONNECTIONS => {
-                let Some(tls) = tls.borrow().clone() else { continue };
-                let acceptor = TlsAcceptor::from(Arc::clone(&tls.secure));
-                tracker.spawn(connection(stream, peer, acceptor, port.clone(), shutdown.clone()));
-            }
-            Ok((_, peer)) => {
-                tracing::warn!(%peer, limit = MAX_CONNECTIONS, "too many connections; closed")
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    tracker.close();
-    tracker.wait().await;
+    let stop = shutdown.clone();
+    accept(listener, ("15012", MAX_CONNECTIONS), shutdown, |stream, peer| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow().as_ref()?.secure));
+        Some(connection(stream, peer, acceptor, port.clone(), stop.clone()))
+    })
+    .await;
 }
 
 async fn connection(

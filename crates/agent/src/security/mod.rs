@@ -12,6 +12,7 @@ mod options;
 mod relay;
 mod sds;
 mod secrets;
+mod socket;
 mod trust;
 mod upstream;
 mod workload;

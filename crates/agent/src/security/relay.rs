@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -13,38 +12,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use lateen_xds::grpc;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
+use super::socket;
 use super::upstream::Upstream;
 
 /// The only service that is relayed: the proxy has no business with the others.
 const SERVICE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
 /// Streams that a proxy may have open.
 const MAX_STREAMS: u32 = 8;
-/// Connections that the proxy may have open.
-const MAX_CONNECTIONS: usize = 8;
 /// What the proxy may send ahead of the control plane's reading.
 const WINDOW: u32 = 128 << 10;
 
 /// Relays the streams of the proxy for ever.
 pub(super) async fn serve(listener: UnixListener, upstream: Arc<Upstream>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                while connections.try_join_next().is_some() {}
-                connections.spawn(connection(stream, Arc::clone(&upstream)));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept the proxy's connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+    socket::serve(listener, |stream| connection(stream, Arc::clone(&upstream))).await;
 }
 
 async fn connection(stream: UnixStream, upstream: Arc<Upstream>) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -18,17 +18,15 @@ use lateen_xds::server::{Event, Limits, Next, Protocol, RequestError, Session};
 use prost::Message;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tonic::codec::{Codec, Streaming};
 use tonic::{Code, Status};
 
 use super::secrets::{Secrets, Snapshot};
+use super::socket;
 
 const SERVICE: &str = "/envoy.service.secret.v3.SecretDiscoveryService/";
 /// Streams of one connection: Envoy opens one a secret.
 const MAX_STREAMS: u32 = 128;
-/// Connections that the proxy may have open.
-const MAX_CONNECTIONS: usize = 8;
 /// A request that is larger is refused.
 const MAX_REQUEST: usize = 64 << 10;
 /// Names of one stream.
@@ -38,22 +36,7 @@ const WINDOW: u32 = 64 << 10;
 
 /// Serves secrets for ever.
 pub(super) async fn serve(listener: UnixListener, secrets: Arc<Secrets>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                while connections.try_join_next().is_some() {}
-                connections.spawn(connection(stream, Arc::clone(&secrets)));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept the proxy's connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+    socket::serve(listener, |stream| connection(stream, Arc::clone(&secrets))).await;
 }
 
 async fn connection(stream: UnixStream, secrets: Arc<Secrets>) {

@@ -13,12 +13,12 @@ use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::codec::{Codec, Streaming};
 use tonic::{Code, Status};
 
 use super::connection::{self, Access, Discovery};
 use crate::Context;
+use crate::accept::accept;
 
 const SERVICE: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
 
@@ -43,29 +43,11 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves ADS on a listener until `shutdown`.
 pub async fn serve(listener: TcpListener, context: Arc<Context>, shutdown: CancellationToken) {
-    let tracker = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer)) if tracker.len() < MAX_CONNECTIONS => {
-                tracing::debug!(%peer, "xDS connection");
-                tracker.spawn(connection(stream, Arc::clone(&context), shutdown.clone()));
-            }
-            Ok((_, peer)) => {
-                tracing::warn!(%peer, limit = MAX_CONNECTIONS, "too many xDS connections; closed")
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: others may end meanwhile.
-                tracing::warn!(%error, "cannot accept xDS connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    tracker.close();
-    tracker.wait().await;
+    let stop = shutdown.clone();
+    accept(listener, ("xDS", MAX_CONNECTIONS), shutdown, |stream, _| {
+        Some(connection(stream, Arc::clone(&context), stop.clone()))
+    })
+    .await;
 }
 
 async fn connection(stream: TcpStream, context: Arc<Context>, shutdown: CancellationToken) {

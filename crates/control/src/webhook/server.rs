@@ -13,11 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::inject::Injector;
 use super::review::{Answer, Request, read, write};
 use super::validate::validate;
+use crate::accept::accept;
 use crate::ca::ServingTls;
 use crate::metrics::Metrics;
 
@@ -56,29 +56,12 @@ pub async fn serve(
         found = tls.wait_for(Option::is_some) => if found.is_err() { return },
         () = shutdown.cancelled() => return,
     }
-    let tracker = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) if tracker.len() < MAX_CONNECTIONS => {
-                let Some(tls) = tls.borrow().clone() else { continue };
-                let acceptor = TlsAcceptor::from(Arc::clone(&tls.webhooks));
-                tracker.spawn(connection(stream, acceptor, router.clone(), shutdown.clone()));
-            }
-            Ok((_, peer)) => {
-                tracing::warn!(%peer, limit = MAX_CONNECTIONS, "too many webhook connections; closed")
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept webhook connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    tracker.close();
-    tracker.wait().await;
+    let stop = shutdown.clone();
+    accept(listener, ("webhooks", MAX_CONNECTIONS), shutdown, |stream, _| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow().as_ref()?.webhooks));
+        Some(connection(stream, acceptor, router.clone(), stop.clone()))
+    })
+    .await;
 }
 
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, shutdown: CancellationToken) {
