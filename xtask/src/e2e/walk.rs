@@ -60,6 +60,13 @@ fn automatic(cluster: &Cluster) -> Result<()> {
     }
     let ready = cluster.kubectl(&["get", "pods", "-l", "app=sleep", "--no-headers"])?;
     ensure!(ready.contains("2/2"), "{ready}");
+    let own = "lateen/";
+    let info = ["exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-s", "localhost:15000/server_info"];
+    let info = cluster.kubectl(&info)?;
+    ensure!(
+        info.contains(own) == cluster.proxy_values().is_empty(),
+        "another proxy than was asked for: {info}"
+    );
     Ok(())
 }
 
