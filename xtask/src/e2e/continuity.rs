@@ -1,4 +1,5 @@
-//! Nothing that happens to the control plane, and no rollout of an application, costs a request.
+//! Nothing that happens to the control plane, and no rollout of an application, costs a request; pods outside of the mesh
+//! do not need the control plane.
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub fn run(cluster: &Cluster) -> Result<()> {
         })?;
     }
     under_load(&bookinfo, "control plane killed", LIGHT, || killed(&bookinfo))?;
+    under_load(&bookinfo, "control plane away", LIGHT, || away(&bookinfo))?;
     under_load(&bookinfo, "control plane scaled 1-3-1", LIGHT, || scaled(&bookinfo))?;
     under_load(&bookinfo, "Bookinfo restarted", PAGE, || restart(cluster, "default"))?;
     under_load(&bookinfo, "upgraded by revision", LIGHT, || upgraded(&bookinfo))?;
@@ -70,6 +72,28 @@ fn killed(bookinfo: &Bookinfo<'_>) -> Result<()> {
     cluster.kubectl(&[&["delete", "pod", "--grace-period=0", "--force"], &CONTROL[..]].concat())?;
     cluster.kubectl(&["rollout", "status", "deployment/istiod", "-n", "istio-system", "--timeout=90s"])?;
     is_led(bookinfo, ALL_V1, Stars::None)
+}
+
+/// Nobody answers the webhooks: pods outside of the mesh start all the same, pods inside wait for their sidecar.
+fn away(bookinfo: &Bookinfo<'_>) -> Result<()> {
+    let cluster = bookinfo.cluster;
+    cluster.kubectl(&["scale", "deployment/istiod", "-n", "istio-system", "--replicas=0"])?;
+    cluster.kubectl(&[&["wait", "pod", "--for=delete", "--timeout=60s"], &CONTROL[..]].concat())?;
+    cluster.kubectl(&["create", "namespace", "by-hand"])?;
+    let pod = |namespace: &str| {
+        let image = "--image=docker.io/curlimages/curl:8.16.0";
+        cluster.kubectl(&["run", "idle", "-n", namespace, image, "--command", "--", "sleep", "infinity"])
+    };
+    eventually(Duration::from_secs(20), || pod("by-hand"))?;
+    cluster.kubectl(&["wait", "pod/idle", "-n", "by-hand", "--for=condition=Ready", "--timeout=60s"])?;
+    let refused = pod("default");
+    ensure!(
+        refused.as_ref().is_err_and(|error| error.to_string().contains("webhook")),
+        "a pod of the mesh without a sidecar: {refused:?}"
+    );
+    cluster.kubectl(&["scale", "deployment/istiod", "-n", "istio-system", "--replicas=1"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/istiod", "-n", "istio-system", "--timeout=90s"])?;
+    is_led(bookinfo, ALL_V3, Stars::Red)
 }
 
 fn scaled(bookinfo: &Bookinfo<'_>) -> Result<()> {
