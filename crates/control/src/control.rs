@@ -117,6 +117,7 @@ impl Control {
         let mesh_roots = MeshRoots::default();
         let names = (trust_domains.clone(), mesh_roots.clone());
         let security = Security::start(&options, writer, &context, names, &mut watches);
+        let (protect, system) = (options.protect_debug, options.namespace.clone());
         let injection = Injection::new(options.inject);
         let map = MeshConfigMap {
             injection: injection.clone(),
@@ -154,12 +155,14 @@ impl Control {
             "control plane started"
         );
         let Security { tls, port } = security;
+        let guard =
+            debug::Guard { authenticator: protect.then(|| port.authenticator.clone()), namespace: system };
         tokio::join!(
             ads::serve(xds, Arc::clone(&context), shutdown.clone()),
             secure_port::serve(secure, tls.clone(), port, shutdown.clone()),
             webhook::serve(webhooks, tls, webhook_state, shutdown.clone()),
-            debug::serve(http, Arc::clone(&context), shutdown.clone()),
-            debug::serve(monitoring, context, shutdown.clone()),
+            debug::serve(http, Arc::clone(&context), guard.clone(), shutdown.clone()),
+            debug::serve(monitoring, context, guard, shutdown.clone()),
         );
         let elections = async { tokio::join!(election, OptionFuture::from(status)) };
         if tokio::time::timeout(GIVING_BACK, elections).await.is_err() {

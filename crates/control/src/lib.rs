@@ -15,6 +15,7 @@ mod leader;
 mod metrics;
 mod options;
 mod process;
+mod refusals;
 mod secure_port;
 pub mod source;
 pub mod status;
@@ -27,6 +28,7 @@ pub use control::{Addresses, Control, run};
 pub use hub::{Hub, Published, queue, run as run_hub};
 pub use metrics::Metrics;
 pub use options::{ControlOptions, EnvironmentError, KubeAccess, Ports};
+pub use refusals::{Refusal, Refusals};
 pub use source::{credential, mesh_settings};
 pub use view::View;
 

@@ -10,6 +10,7 @@ use lateen_xds::TypeUrl;
 use crate::ca::CaMetrics;
 use crate::conflicts::Conflicts;
 use crate::process::Started;
+use crate::refusals::Refusals;
 
 /// Upper bounds of the histograms, in seconds, as istiod has them.
 const BOUNDS: [f64; 10] = [0.01, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0];
@@ -32,6 +33,8 @@ pub struct Metrics {
     push_time: Histogram,
     /// What the certificate authority counts.
     pub ca: CaMetrics,
+    /// What was refused to callers that may not have it.
+    pub refusals: Refusals,
 }
 
 /// The outcome of an injection.
@@ -155,6 +158,7 @@ impl Metrics {
         self.started.render(&mut out.0);
         self.push_time.render("pilot_xds_push_time", "Total time in seconds Pilot takes to push.", &mut out);
         self.ca.render(&mut out);
+        self.refusals.render(&mut out);
         out.0
     }
 

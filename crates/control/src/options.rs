@@ -66,6 +66,8 @@ pub struct ControlOptions {
     pub check_identity: bool,
     /// Whether the status of resources is written (`PILOT_ENABLE_STATUS`).
     pub write_status: bool,
+    /// Whether callers from elsewhere must prove who they are to see debug pages (`ENABLE_DEBUG_ENDPOINT_AUTH`).
+    pub protect_debug: bool,
 }
 
 impl Default for ControlOptions {
@@ -84,6 +86,7 @@ impl Default for ControlOptions {
             ca: CaOptions::default(),
             check_identity: true,
             write_status: true,
+            protect_debug: true,
         }
     }
 }
@@ -116,6 +119,7 @@ impl ControlOptions {
         options.ca = CaOptions::from_environment(&options.namespace, variable)?;
         options.check_identity = variable("ENABLE_XDS_IDENTITY_CHECK").is_none_or(|value| value != "false");
         options.write_status = variable("PILOT_ENABLE_STATUS").is_none_or(|value| value != "false");
+        options.protect_debug = variable("ENABLE_DEBUG_ENDPOINT_AUTH").is_none_or(|value| value != "false");
         let inject = &mut options.inject;
         inject.cluster_id = variable("CLUSTER_ID").unwrap_or_else(|| inject.cluster_id.clone());
         inject.image = variable("LATEEN_IMAGE").unwrap_or_else(|| inject.image.clone());

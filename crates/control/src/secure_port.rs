@@ -18,11 +18,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::Context;
 use crate::accept::accept;
 use crate::ads::{self, Access};
 use crate::auth::{Authenticator, Evidence};
 use crate::ca::{CertificateService, ServingTls};
+use crate::{Context, Refusal};
 
 /// Connections that may be open at once.
 const MAX_CONNECTIONS: usize = 20_000;
@@ -72,10 +72,14 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::warn!(%peer, %error, "TLS handshake failed"),
-        Err(_) => return tracing::warn!(%peer, "TLS handshake took too long"),
+    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+    let slow = || std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long");
+    let stream = match handshake.unwrap_or_else(|_| Err(slow())) {
+        Ok(stream) => stream,
+        Err(error) => {
+            port.context.metrics.refusals.on(Refusal::Handshake);
+            return tracing::warn!(%peer, %error, "TLS handshake failed");
+        }
     };
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate: Arc<[SpiffeId]> = certificate.map(identities).unwrap_or_default().into();

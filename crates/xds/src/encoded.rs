@@ -8,7 +8,7 @@ use prost::{Message, Name};
 use crate::TypeUrl;
 
 /// One resource as it goes on the wire: encoded once, then shared by every proxy that sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Encoded {
     /// What it is.
     pub type_url: TypeUrl,
@@ -18,6 +18,15 @@ pub struct Encoded {
     pub version: u64,
     /// The encoded message, without its `Any` wrapper.
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for Encoded {
+    /// Leaves the body out: it may be a Secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Encoded");
+        shown.field("type_url", &self.type_url).field("name", &self.name).field("version", &self.version);
+        shown.field("bytes", &self.body.len()).finish()
+    }
 }
 
 impl Encoded {

@@ -16,9 +16,11 @@ use super::process::{Pinned, free_port};
 use super::{LOAD_CORE, Options, PROXY_CORE, configs, load, loopback, path};
 
 const CONNECTIONS: usize = 64;
+/// Idle connections, where processes may have the files for them: two sockets each, and some more.
 const IDLE: usize = 10_000;
-/// Files of a process with so many connections, two sockets each, and some more.
-const FILES: usize = 2 * IDLE + 2_000;
+const OTHER_FILES: usize = 600;
+/// Connections before those that are counted.
+const WARM: usize = 100;
 
 /// Ports of one pair.
 #[derive(Clone, Copy)]
@@ -54,9 +56,7 @@ pub fn run(options: &Options, lateen: &Path) -> Result<()> {
 }
 
 fn compare(options: &Options, lateen: &Path, folder: &Path) -> Result<()> {
-    let pid = std::process::id().to_string();
-    let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={FILES}")]).status()?;
-    ensure!(limited.success(), "prlimit: {IDLE} connections need {FILES} files");
+    let idle = idle_connections()?;
     let (upstream, upstream_tcp) = (free_port()?, TcpListener::bind("127.0.0.1:0")?);
     let base = configs::Ports {
         http1: 0,
@@ -80,11 +80,28 @@ fn compare(options: &Options, lateen: &Path, folder: &Path) -> Result<()> {
         if wanted(name) {
             eprintln!("measuring {name} ...");
             let pair = Pair::start(name, program, &identities, [upstream, tcp_port], folder).context(name)?;
-            rows.push(pair.measure(name, options.seconds).context(name)?);
+            rows.push(pair.measure(name, options.seconds, idle).context(name)?);
         }
     }
-    print_table(&rows);
+    print_table(&rows, idle);
     Ok(())
+}
+
+/// Raises our limit of open files, which the programs under measurement inherit, as far as we may; gives the idle
+/// connections that it leaves room for.
+fn idle_connections() -> Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of files")?;
+    let most = match line.split_whitespace().nth(1).context("no hard limit of files")? {
+        "unlimited" => usize::MAX,
+        number => number.parse()?,
+    };
+    let files = most.min(2 * (IDLE + WARM) + OTHER_FILES);
+    let pid = std::process::id().to_string();
+    let raised = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:{most}")]).status()?;
+    ensure!(raised.success(), "prlimit cannot raise the limit of files to {files}");
+    ensure!(files > 2 * WARM + OTHER_FILES, "{files} open files are too few");
+    Ok((files - OTHER_FILES) / 2 - WARM)
 }
 
 /// Answers each connection's first bytes with the same and then keeps it.
@@ -265,8 +282,8 @@ impl Pair {
         Ok(Pair { client, server, ports })
     }
 
-    fn measure(&self, name: &'static str, seconds: u32) -> Result<Row> {
-        let (idle_client_kib, idle_server_kib) = self.idle()?;
+    fn measure(&self, name: &'static str, seconds: u32, idle: usize) -> Result<Row> {
+        let (idle_client_kib, idle_server_kib) = self.idle(idle)?;
         Ok(Row {
             name,
             // A first second opens the connections, whose handshakes are not what is measured.
@@ -292,7 +309,7 @@ impl Pair {
     }
 
     /// Memory of each side for a connection that has carried a KiB each way and waits.
-    fn idle(&self) -> Result<(f64, f64)> {
+    fn idle(&self, wanted: usize) -> Result<(f64, f64)> {
         let open = || -> Result<TcpStream> {
             let mut stream = TcpStream::connect(loopback(self.ports.tcp))?;
             stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -302,21 +319,21 @@ impl Pair {
             Ok(stream)
         };
         // What the first connections bring into memory is not theirs.
-        let warm = (0..100).map(|_| open()).collect::<Result<Vec<_>>>()?;
+        let warm = (0..WARM).map(|_| open()).collect::<Result<Vec<_>>>()?;
         let before = (self.client.rss_kib()?, self.server.rss_kib()?);
-        let idle = (0..IDLE).map(|_| open()).collect::<Result<Vec<_>>>()?;
+        let idle = (0..wanted).map(|_| open()).collect::<Result<Vec<_>>>()?;
         let after = (self.client.rss_kib()?, self.server.rss_kib()?);
-        if idle.len() != IDLE || warm.len() != 100 {
+        if idle.len() != wanted || warm.len() != WARM {
             bail!("not all connections were made");
         }
-        let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / IDLE as f64;
+        let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / wanted as f64;
         Ok((each(before.0, after.0), each(before.1, after.1)))
     }
 }
 
-fn print_table(rows: &[Row]) {
+fn print_table(rows: &[Row], idle: usize) {
     println!(
-        "mutual TLS between two sidecars, per CPU-second of the pair (times Envoy's); {IDLE} idle connections"
+        "mutual TLS between two sidecars, per CPU-second of the pair (times Envoy's); {idle} idle connections"
     );
     println!(
         "{:<8} {:>20} {:>20} {:>18} {:>18}",

@@ -259,8 +259,19 @@ fn an_unfinished_handshake_ends(mesh: &Mesh) {
         "exec 3<>/dev/tcp/{}/8080; printf '{hello}' >&3; timeout 30 cat <&3 >/dev/null && echo ended",
         pod_ip(mesh)
     );
+    let counters = ["downstream_pre_cx_timeout", "no_filter_chain_match", "ssl.connection_error"];
+    let seen = || {
+        let lines = ["filter_chain_not_found", "listener_filter_timeout", "TLS handshake timeout"];
+        (counted(mesh, &counters), lines.iter().map(|line| logged(mesh, line)).sum::<usize>())
+    };
+    let before = seen();
     let (_, said) = run(mesh, "outsider", &line);
     assert!(said.contains("ended"), "the connection was still open after 30 s: {said}");
+    eventually(Duration::from_secs(5), || {
+        let now = seen();
+        let more = now.0 > before.0 && now.1 > before.1;
+        if more { Ok(()) } else { Err(format!("{before:?}, {now:?}, {}", log(mesh))) }
+    });
 }
 
 fn headers_that_only_proxies_may_set_are_taken_away(mesh: &Mesh) {

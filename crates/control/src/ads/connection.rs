@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
 use super::registry::Connection;
-use crate::Context;
+use super::withheld::{SECRET, Withheld};
 use crate::auth::{AuthError, Authenticator, Caller, Evidence};
 use crate::hub::Published;
 use crate::view::View;
+use crate::{Context, Refusal, Refusals};
 
 /// Size of a delta response in octets. With at most two of them in memory for each stream, a push to all proxies
 /// at once stays small.
@@ -31,6 +32,8 @@ const MESSAGE_BYTES: usize = 64 << 10;
 /// A request of either protocol.
 pub(super) trait Discovery: Send {
     fn node(&self) -> Option<&Node>;
+    /// The type, and names that are asked for in addition.
+    fn asked(&self) -> (&str, &[String]);
     fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError>;
 
     /// Whether an agent asks what to lay over the bootstrap of its proxy, and nothing else.
@@ -43,6 +46,9 @@ impl Discovery for DeltaDiscoveryRequest {
     fn node(&self) -> Option<&Node> {
         self.node.as_ref()
     }
+    fn asked(&self) -> (&str, &[String]) {
+        (&self.type_url, &self.resource_names_subscribe)
+    }
     fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError> {
         session.on_delta(self)
     }
@@ -51,6 +57,9 @@ impl Discovery for DeltaDiscoveryRequest {
 impl Discovery for DiscoveryRequest {
     fn node(&self) -> Option<&Node> {
         self.node.as_ref()
+    }
+    fn asked(&self) -> (&str, &[String]) {
+        (&self.type_url, &self.resource_names)
     }
     fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError> {
         session.on_sotw(self)
@@ -80,12 +89,13 @@ pub(crate) enum Access {
 
 impl Access {
     /// Finds out who calls, if the port asks for it.
-    async fn caller(&self) -> Result<Option<Caller>, Status> {
+    async fn caller(&self, refusals: &Refusals) -> Result<Option<Caller>, Status> {
         let Access::Proved { authenticator, evidence, .. } = self else { return Ok(None) };
         match authenticator.authenticate(evidence).await {
             Ok(caller) => Ok(Some(caller)),
             Err(error) => {
                 tracing::warn!(peer = %evidence.peer, %error, "xDS stream refused: the caller is not known");
+                refusals.on(Refusal::StreamUnknown);
                 Err(match error {
                     AuthError::Unavailable(_) => {
                         Status::unavailable("the caller cannot be authenticated now")
@@ -97,12 +107,18 @@ impl Access {
     }
 
     /// The identity with which the caller is this proxy.
-    fn identity(&self, caller: Option<Caller>, proxy: &Proxy) -> Result<Option<SpiffeId>, Status> {
+    fn identity(
+        &self,
+        caller: Option<Caller>,
+        proxy: &Proxy,
+        refusals: &Refusals,
+    ) -> Result<Option<SpiffeId>, Status> {
         let (Access::Proved { evidence, check_identity, .. }, Some(caller)) = (self, caller) else {
             return Ok(None);
         };
         let identity = caller.identity_of(proxy).cloned();
         if identity.is_none() && *check_identity {
+            refusals.on(Refusal::StreamIdentity);
             tracing::warn!(
                 peer = %evidence.peer,
                 node = %proxy.id,
@@ -145,11 +161,11 @@ async fn serve<Q: Discovery>(
     context: &Arc<Context>,
     access: Access,
 ) -> Result<(), Status> {
-    let caller = access.caller().await?;
+    let caller = access.caller(&context.metrics.refusals).await?;
     let Some(first) = requests.message().await? else { return Ok(()) };
     let node = first.node().ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
     let mut proxy = Proxy::from_node(node).map_err(|e| Status::invalid_argument(e.to_string()))?;
-    let identity = access.identity(caller, &proxy)?;
+    let identity = access.identity(caller, &proxy, &context.metrics.refusals)?;
     // Who proved its identity has a certificate of the mesh, and may have the Secrets of its namespace.
     proxy.authenticated = identity.is_some();
     drop(access);
@@ -176,7 +192,8 @@ async fn serve<Q: Discovery>(
     context.metrics.on_connect();
     tracing::info!(node = %connection.proxy.id, connection = connection.id, ?protocol, "proxy connected");
     let since = Some(seen.since.max(Instant::now()));
-    let mut stream = Stream { connection, context, published, target: seen.number, since };
+    let (target, withheld) = (seen.number, Withheld::default());
+    let mut stream = Stream { connection, context, published, target, since, withheld };
     let outcome = stream.serve(requests, first, sender).await;
     context.registry.remove(&stream.connection);
     context.metrics.on_disconnect();
@@ -212,6 +229,7 @@ struct Stream<'a> {
     target: u64,
     /// When the oldest change arrived that the proxy has not acknowledged.
     since: Option<Instant>,
+    withheld: Withheld,
 }
 
 impl Stream<'_> {
@@ -278,6 +296,9 @@ impl Stream<'_> {
     }
 
     fn request<Q: Discovery>(&mut self, request: &Q) -> Result<(), Status> {
+        if let (SECRET, names) = request.asked() {
+            self.withheld.look(names, &self.connection, self.context);
+        }
         let mut session = self.connection.session();
         let event = request.apply(&mut session).map_err(|e| Status::resource_exhausted(e.to_string()))?;
         match event {

@@ -3,6 +3,7 @@
 mod connection;
 mod registry;
 mod server;
+mod withheld;
 
 pub(crate) use connection::Access;
 pub use registry::{Connection, Registry};

@@ -16,7 +16,7 @@ use crate::Context;
 #[derive(Debug, Deserialize)]
 pub(super) struct Which {
     #[serde(rename = "proxyID", default)]
-    proxy: String,
+    pub(super) proxy: String,
 }
 
 /// `/debug/config_dump?proxyID=POD.NAMESPACE`: what a proxy was sent, by type, as protobuf JSON.

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::Running;
-use crate::debug::get;
+use crate::debug::{get, get_with};
 use crate::fake_api::FakeApi;
 use crate::objects::NAMESPACES;
 
@@ -184,6 +184,7 @@ async fn whoever_proves_nothing_gets_nothing() {
         client.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.ok()
     };
     assert!(outcome.await.is_none());
+    assert_eq!(metric(&running, "lateen_refusals_total{what=\"handshake\",reason=\"tls\"}").await, 1);
     running.stop().await;
 }
 
@@ -438,7 +439,33 @@ async fn xds_on_the_secure_port_is_for_the_workload_that_the_node_describes() {
     assert_eq!(stream(Some("api-token"), own).await, (0, 16));
     let other = "sidecar~10.244.1.1~vault-1.bank~bank.svc.cluster.local";
     assert_eq!(stream(Some("sleep-token"), other).await, (0, 7));
+    let refused = |reason: &str| format!("lateen_refusals_total{{what=\"xds\",reason=\"{reason}\"}}");
+    assert_eq!(metric(&running, &refused("unauthenticated")).await, 2);
+    assert_eq!(metric(&running, &refused("identity")).await, 1);
     // The client half-closes after one request: the server may end before it answers, but refuses nothing.
     assert_eq!(stream(Some("sleep-token"), own).await.1, 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debug_pages_are_for_those_who_are_near_or_prove_who_they_are() {
+    let running = start().await;
+    running.api.accept_token("own-token", "istio-ca", "system:serviceaccount:istio-system:istiod", None);
+    // Whoever speaks for somebody else is not near.
+    let far = "x-forwarded-for: 10.244.1.1\r\n";
+    let bearer = |token: &str| format!("{far}authorization: Bearer {token}\r\n");
+    for address in [running.addresses.monitoring, running.addresses.http] {
+        let page = "/debug/syncz";
+        assert_eq!(get(address, page).await.0, 200);
+        assert_eq!(get_with(address, page, far).await.0, 401);
+        assert_eq!(get_with(address, page, &bearer("api-token")).await.0, 401, "of another audience");
+        assert_eq!(get_with(address, page, &bearer("sleep-token")).await.0, 403, "of another namespace");
+        assert_eq!(get_with(address, page, &bearer("own-token")).await.0, 200);
+        for open in ["/metrics", "/ready", "/version"] {
+            assert_eq!(get_with(address, open, far).await.0, 200, "{open}");
+        }
+    }
+    assert_eq!(metric(&running, "lateen_refusals_total{what=\"debug\",reason=\"unauthenticated\"}").await, 4);
+    assert_eq!(metric(&running, "lateen_refusals_total{what=\"debug\",reason=\"namespace\"}").await, 2);
     running.stop().await;
 }

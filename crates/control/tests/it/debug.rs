@@ -6,8 +6,13 @@ use tokio::net::TcpStream;
 
 /// Fetches a page: status and body.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    get_with(address, path, "").await
+}
+
+/// The same with more headers, which are whole lines.
+pub async fn get_with(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();

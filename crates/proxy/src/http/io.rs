@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::tls::TlsStream;
+
 /// TCP whose first bytes were read by the listener filters.
 #[derive(Debug)]
 pub struct Prefixed {
@@ -67,10 +69,8 @@ impl AsyncWrite for Prefixed {
 pub enum Io {
     /// Plain TCP.
     Plain(Prefixed),
-    /// TLS that we serve.
-    Server(Box<tokio_rustls::server::TlsStream<Prefixed>>),
-    /// TLS that we speak as a client.
-    Client(Box<tokio_rustls::client::TlsStream<Prefixed>>),
+    /// TLS, as either end.
+    Tls(Box<TlsStream>),
 }
 
 impl Io {
@@ -83,8 +83,7 @@ impl Io {
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Io::Plain(io) => &io.tcp,
-            Io::Server(io) => &io.get_ref().0.tcp,
-            Io::Client(io) => &io.get_ref().0.tcp,
+            Io::Tls(io) => &io.io().tcp,
         }
     }
 
@@ -92,8 +91,7 @@ impl Io {
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {
             Io::Plain(_) => None,
-            Io::Server(io) => io.get_ref().1.alpn_protocol(),
-            Io::Client(io) => io.get_ref().1.alpn_protocol(),
+            Io::Tls(io) => io.session().alpn_protocol(),
         }
     }
 
@@ -110,11 +108,7 @@ macro_rules! dispatch {
                 let $io = Pin::new(inner);
                 $call
             }
-            Io::Server(inner) => {
-                let $io = Pin::new(&mut **inner);
-                $call
-            }
-            Io::Client(inner) => {
+            Io::Tls(inner) => {
                 let $io = Pin::new(&mut **inner);
                 $call
             }

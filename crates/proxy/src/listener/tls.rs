@@ -27,7 +27,7 @@ pub async fn accept(
                 info.server_name = name.map(Into::into);
             }
             info.tls = Some(Arc::new(facts));
-            Some(Io::Server(Box::new(stream)))
+            Some(Io::Tls(Box::new(stream)))
         }
         Err(error) => {
             stats.failed(match &error {

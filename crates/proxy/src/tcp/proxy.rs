@@ -17,15 +17,15 @@ use std::sync::Arc;
 /// Serves a connection until it ends.
 pub async fn serve(
     worker: Rc<Worker>,
-    proxy: &Arc<TcpProxy>,
-    chain: &Arc<FilterChain>,
-    mut info: RequestInfo,
+    proxy: Arc<TcpProxy>,
+    chain: Arc<FilterChain>,
+    mut info: Box<RequestInfo>,
     io: Io,
     prefix: BytesMut,
 ) {
     let stats = proxy.stats.of(worker.index);
     stats.downstream_cx_total.inc();
-    let result = session(&worker, proxy, chain, &mut info, io, prefix).await;
+    let result = session(&worker, &proxy, &chain, &mut info, io, prefix).await;
     if let Err(failure) = result {
         info.flags.insert(failure.flag());
         info.upstream.failure = failure.transport_reason().map(Into::into);
@@ -34,7 +34,7 @@ pub async fn serve(
     info.timings.end = Some(info.elapsed());
     stats.downstream_cx_rx_bytes_total.add(info.bytes.received);
     stats.downstream_cx_tx_bytes_total.add(info.bytes.sent);
-    log(proxy, &info, |log, context| log.log(context));
+    log(&proxy, &info, |log, context| log.log(context));
 }
 
 fn log(
@@ -63,7 +63,8 @@ async fn session(
         return Err(Failure::NoCluster(503));
     };
     info.upstream.cluster = Some(cluster.config.clone());
-    let (upstream, _permit) = connect(worker, proxy, &cluster, target, info).await?;
+    // In memory of its own, which is given back before the session begins.
+    let (upstream, _permit) = Box::pin(connect(worker, proxy, &cluster, target, info)).await?;
     info.upstream.local = upstream.tcp().local_addr().ok();
     let limits = super::copy::Limits {
         idle: proxy.idle_timeout.filter(|idle| !idle.is_zero()),

@@ -9,12 +9,11 @@ use rustls::client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::context::{CommonContext, Trusted};
 use super::secret::Certificate;
 use super::slot::Dependent;
+use super::stream::TlsStream;
 use super::verify::{Mismatch, ServerVerifier};
 use crate::http::io::Prefixed;
 use crate::tls_info::{self, CertificateInfo, TlsInfo};
@@ -51,7 +50,7 @@ struct Ready {
 }
 
 /// A connection that is secured.
-pub type Handshaken = (Box<TlsStream<Prefixed>>, TlsInfo);
+pub type Handshaken = (Box<TlsStream>, TlsInfo);
 
 impl TlsClient {
     /// A context without settings of its own; [`TlsClient::start`] puts it together.
@@ -150,13 +149,9 @@ impl TlsClient {
                 .map_err(|_| plain(format!("TLS_error: invalid server name {name:?}")))?,
             None => ServerName::IpAddress(address.into()),
         };
-        let connector = TlsConnector::from(ready.config.clone());
-        let stream = match alpn {
-            Some(alpn) => connector.with_alpn(alpn.to_vec()).connect(name, io).await,
-            None => connector.connect(name, io).await,
-        };
+        let stream = TlsStream::connect(ready.config.clone(), name, alpn.map(<[_]>::to_vec), io).await;
         let stream = stream.map_err(|error| failure(&error))?;
-        let mut info = tls_info::of(stream.get_ref().1, ready.verifies);
+        let mut info = tls_info::of(stream.session(), ready.verifies);
         info.local.clone_from(&ready.local);
         Ok((Box::new(stream), info))
     }

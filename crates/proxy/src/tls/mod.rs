@@ -7,13 +7,16 @@
 
 mod client;
 mod context;
+mod hello;
 mod names;
 mod params;
+mod records;
 mod resolver;
 mod secret;
 mod server;
 mod slot;
 mod stats;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -27,4 +30,5 @@ pub use server::{AcceptError, ServerOptions, TlsServer};
 pub(crate) use slot::Held;
 pub use slot::{History, SecretSlot, SecretStore, Source};
 pub use stats::{TlsShard, TlsStats};
+pub use stream::TlsStream;
 pub use verify::Mismatch;

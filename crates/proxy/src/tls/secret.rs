@@ -11,7 +11,7 @@ use super::names::SanMatcher;
 use crate::tls_info::CertificateInfo;
 
 /// A secret of SDS.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Secret {
     /// A certificate with its key.
     Certificate(Arc<Certificate>),
@@ -19,6 +19,17 @@ pub enum Secret {
     Validation(Arc<Validation>),
     /// Bytes for filters.
     Generic(Arc<[u8]>),
+}
+
+impl std::fmt::Debug for Secret {
+    /// Leaves what is secret out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Secret::Certificate(certificate) => certificate.fmt(f),
+            Secret::Validation(validation) => validation.fmt(f),
+            Secret::Generic(bytes) => write!(f, "Generic({} bytes)", bytes.len()),
+        }
+    }
 }
 
 /// A certificate with its key.

@@ -8,13 +8,13 @@ use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
 use rustls::pki_types::UnixTime;
 use rustls::server::{ClientHello, NoServerSessionStorage, ServerSessionMemoryCache};
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::context::{CommonContext, Trusted};
+use super::hello;
 use super::resolver::Resolver;
 use super::secret::Certificate;
 use super::slot::Dependent;
+use super::stream::TlsStream;
 use super::verify::{ClientVerifier, Mismatch};
 use crate::http::io::Prefixed;
 use crate::tls_info::{self, TlsInfo};
@@ -185,7 +185,7 @@ impl TlsServer {
         &self,
         io: Prefixed,
         limit: Option<Duration>,
-    ) -> Result<(TlsStream<Prefixed>, TlsInfo, Option<Box<str>>), AcceptError> {
+    ) -> Result<(TlsStream, TlsInfo, Option<Box<str>>), AcceptError> {
         let ready = self.current.load_full().ok_or(AcceptError::NotReady)?;
         let handshake = self.handshake(&ready, io);
         match limit.filter(|limit| !limit.is_zero()) {
@@ -197,19 +197,18 @@ impl TlsServer {
     async fn handshake(
         &self,
         ready: &Ready,
-        io: Prefixed,
-    ) -> Result<(TlsStream<Prefixed>, TlsInfo, Option<Box<str>>), AcceptError> {
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await?;
-        let hello = start.client_hello();
+        mut io: Prefixed,
+    ) -> Result<(TlsStream, TlsInfo, Option<Box<str>>), AcceptError> {
+        let (accepted, bytes) = hello::read(&mut io).await?;
+        let hello = accepted.client_hello();
         let name: Option<Box<str>> = hello.server_name().map(|name| name.to_ascii_lowercase().into());
         if self.options.require_sni && name.is_none() {
             return Err(AcceptError::NoServerName);
         }
         let local = ready.resolver.choose(&hello).map(|certificate| certificate.info.clone());
         let config = if self.offers_ours(&hello) { &ready.config } else { &ready.without_alpn };
-        let stream = start.into_stream(config.clone()).await?;
-        let session = stream.get_ref().1;
-        let mut info = tls_info::of(session, ready.verifier.is_some());
+        let stream = TlsStream::accept(config.clone(), io, bytes).await?;
+        let mut info = tls_info::of(stream.session(), ready.verifier.is_some());
         info.local = local;
         if let (Some(verifier), Some(peer)) = (&ready.verifier, &info.peer) {
             let chain = &peer.chain;

@@ -133,7 +133,7 @@ async fn handshake(
     match tls.connect(io, name, endpoint.address.ip(), wanted.alpn).await {
         Ok((stream, info)) => {
             stats.succeeded(&info);
-            Ok(Opened { io: Io::Client(stream), tls: Some(Arc::new(info)) })
+            Ok(Opened { io: Io::Tls(stream), tls: Some(Arc::new(info)) })
         }
         Err((reason, error)) => {
             stats.failed(error.as_ref());

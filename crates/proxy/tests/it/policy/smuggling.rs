@@ -1,9 +1,10 @@
 //! HTTP/2 requests that would be another request in HTTP/1: none reaches the upstream.
 
-use crate::harness::{Proxy, WAIT, by_number, ok};
+use crate::harness::{Proxy, WAIT, by_number, ok, server};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// Name and value of a header.
 type Field<'a> = (&'a [u8], &'a [u8]);
@@ -29,12 +30,20 @@ enum Fate {
 }
 
 fn send(address: SocketAddr, fields: &[Field<'_>]) -> Fate {
+    send_with(address, fields, None)
+}
+
+/// The same with a body.
+fn send_with(address: SocketAddr, fields: &[Field<'_>], body: Option<&[u8]>) -> Fate {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(WAIT)).unwrap();
     let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(frame(4, 0, 0, &[]));
-    bytes.extend(frame(1, 0x5, 1, &block));
+    bytes.extend(frame(1, if body.is_some() { 0x4 } else { 0x5 }, 1, &block));
+    if let Some(body) = body {
+        bytes.extend(frame(0, 0x1, 1, body));
+    }
     stream.write_all(&bytes).unwrap();
     loop {
         let mut head = [0; 9];
@@ -115,4 +124,48 @@ fn malformed_http2_requests_never_reach_the_upstream() {
     }
     assert_eq!(count.load(Ordering::SeqCst), 1, "only the good one");
     assert_eq!(send(address, &GOOD), Fate::Served, "and the proxy goes on");
+}
+
+/// An upstream that answers each head and keeps all that came.
+fn recorder() -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let kept = all.clone();
+    let address = server(move |mut stream| {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            kept.lock().unwrap().extend_from_slice(&buffer[..n]);
+            if buffer[..n].windows(4).any(|end| end == b"\r\n\r\n") {
+                let _ = stream.write_all(ok("served").as_bytes());
+            }
+        }
+    });
+    (address, all)
+}
+
+#[test]
+fn a_body_of_another_length_does_not_become_a_request_of_its_own() {
+    let (up, seen) = recorder();
+    let (_proxy, address) = Proxy::to(up);
+    let hidden: &[u8] = b"12345GET /admin HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let sized = |length: &'static [u8]| {
+        let mut fields = GOOD.to_vec();
+        fields[0].1 = b"POST";
+        fields.push((b"content-length", length));
+        fields
+    };
+    // Longer than it says, and shorter: what follows on that connection must not be taken for the rest.
+    for (length, body) in [(&b"5"[..], hidden), (b"500", b"12345"), (b"0", hidden)] {
+        let fate = send_with(address, &sized(length), Some(body));
+        let text = String::from_utf8_lossy(&seen.lock().unwrap()).into_owned();
+        let heads = text.lines().filter(|line| line.ends_with(" HTTP/1.1"));
+        assert!(!heads.clone().any(|line| line.starts_with("GET /admin")), "{fate:?}: {text}");
+        assert_eq!(send(address, &GOOD), Fate::Served, "the next request gets its own answer");
+    }
+    let text = String::from_utf8_lossy(&seen.lock().unwrap()).into_owned();
+    assert!(!text.contains("/admin"), "{text}");
+    // The body of a length that is right may hold what it likes.
+    let right = hidden.len().to_string();
+    let fields =
+        [&GOOD[1..], &[(&b":method"[..], &b"POST"[..]), (b"content-length", right.as_bytes())]].concat();
+    assert_eq!(send_with(address, &fields, Some(hidden)), Fate::Served);
 }
