@@ -218,9 +218,9 @@ fn drive<R: Records>(
 /// be there.
 fn farewell<R: Records>(session: &mut R, to: &mut Outputs<'_, '_>) {
     while session.has_answer() {
-        match session.process(&mut []).state {
-            Ok(state @ ConnectionState::EncodeTlsData(_)) if to.handle(state, &mut 0).is_ok() => {}
-            _ => return,
+        let Ok(state @ ConnectionState::EncodeTlsData(_)) = session.process(&mut []).state else { return };
+        if to.handle(state, &mut 0).is_err() {
+            return;
         }
     }
 }
