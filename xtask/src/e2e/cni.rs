@@ -16,7 +16,7 @@ pub fn run(cluster: &Cluster) -> Result<()> {
     let conf = format!("cni.cniConfDir={conf}");
     let result =
         walk(cluster, &["install", "-y", "--set", "cni.enabled=true", "--set", &bin, "--set", &conf]);
-    for namespace in [NAMESPACE, "outside"] {
+    for namespace in [NAMESPACE, "transparent", "outside"] {
         cluster.kubectl(&["delete", "namespace", namespace, "--ignore-not-found"])?;
     }
     result
@@ -25,6 +25,7 @@ pub fn run(cluster: &Cluster) -> Result<()> {
 fn walk(cluster: &Cluster, install: &[&str]) -> Result<()> {
     cluster.lateen(install)?;
     unprivileged(cluster)?;
+    transparent(cluster)?;
     mended(cluster)?;
     told(cluster)?;
     gone(cluster)
@@ -42,17 +43,31 @@ fn unprivileged(cluster: &Cluster) -> Result<()> {
     let init = "{.items[0].spec.initContainers[*].name}";
     let names = cluster.value(&["pods", "-n", NAMESPACE, "-l", "app=web"], init)?;
     ensure!(names == "istio-validation istio-proxy", "init containers {names}");
-    // The proxy answers for the application: its name stands in the answer's head.
-    let pod = cluster.value(&["pods", "-n", NAMESPACE, "-l", "app=web"], "{.items[0].metadata.name}")?;
+    calls_itself(cluster, NAMESPACE)
+}
+
+/// The application's pod calls its own service: out through the sidecar and in again, with TLS between.
+fn calls_itself(cluster: &Cluster, namespace: &str) -> Result<()> {
     eventually(Duration::from_secs(20), || {
         let curl = ["curl", "-sS", "-i", "http://web:8000/headers"];
-        let head =
-            cluster.kubectl(&[&["exec", "-n", NAMESPACE, &*pod, "-c", "web", "--"], &curl[..]].concat())?;
+        let exec = ["exec", "-n", namespace, "deploy/web", "-c", "web", "--"];
+        let head = cluster.kubectl(&[&exec[..], &curl[..]].concat())?;
         ensure!(head.starts_with("HTTP/1.1 200") && head.to_lowercase().contains("x-envoy-"), "{head}");
         // The identity of the caller: the request went through two proxies and their TLS.
-        ensure!(head.contains(&format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/default")), "{head}");
+        ensure!(head.contains(&format!("spiffe://cluster.local/ns/{namespace}/sa/default")), "{head}");
         Ok(())
     })
+}
+
+/// Transparent capture, which the plugin makes as well: the sidecar needs a capability for it.
+fn transparent(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["create", "namespace", "transparent"])?;
+    cluster.kubectl(&["label", "namespace", "transparent", "istio-injection=enabled"])?;
+    let note = r#"{"spec":{"template":{"metadata":{"annotations":{"sidecar.istio.io/interceptionMode":"TPROXY"}}}}}"#;
+    cluster.kubectl(&["apply", "-n", "transparent", "-f", &super::cluster::path("samples/cni/web.yaml")])?;
+    cluster.kubectl(&["patch", "deployment", "web", "-n", "transparent", "-p", note])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "-n", "transparent", "--timeout=90s"])?;
+    calls_itself(cluster, "transparent")
 }
 
 /// The plugin passes over its own namespace: a pod of the mesh there is one that was faster than the plugin.

@@ -170,3 +170,73 @@ async fn the_ca_bundle_is_put_into_the_webhook_configurations_and_kept_there() {
     running.stop().await;
     assert_eq!(lease(&api), Value::Null, "the lease is given back at the end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_tag_leads_its_namespaces_here() {
+    let api = FakeApi::start().await;
+    let mut tagged = namespace("enabled");
+    tagged["metadata"]["labels"] = json!({"istio.io/rev": "prod"});
+    api.put(NAMESPACES, tagged);
+    let running = Running::start(api).await;
+    let answer = review(&running, "/inject", "admission.k8s.io/v1", pod()).await;
+    assert_eq!(
+        (&answer["allowed"], &answer["patch"]),
+        (&json!(true), &Value::Null),
+        "no such tag leads here"
+    );
+    let mut tag = meta("", "istio-revision-tag-prod");
+    tag["labels"] = json!({"istio.io/rev": "default", "istio.io/tag": "prod"});
+    running.api.put(
+        MUTATING,
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": tag}),
+    );
+    // Without a moment between: a pod may be made right after its tag.
+    let answer = review(&running, "/inject", "admission.k8s.io/v1", pod()).await;
+    assert!(answer["patch"].is_string(), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_of_a_pod_that_cannot_be_injected_is_told_unless_it_is_a_dry_run() {
+    const EVENTS: &str = "/apis/events.k8s.io/v1/events";
+    let api = FakeApi::start().await;
+    api.put(NAMESPACES, namespace("enabled"));
+    let running = Running::start(api).await;
+    let mut host = pod();
+    host["spec"]["hostNetwork"] = json!(true);
+    host["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid": "d1", "controller": true},
+    ]);
+    let request = |dry_run: bool| {
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u1", "namespace": "default", "operation": "CREATE", "dryRun": dry_run, "object": host,
+            },
+        })
+        .to_string()
+    };
+    for dry_run in [true, false] {
+        let (status, body) = post(&running, "/inject", request(dry_run)).await;
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, 200);
+        assert_eq!(
+            (&answer["response"]["allowed"], &answer["response"]["patch"]),
+            (&json!(true), &Value::Null)
+        );
+    }
+    let told = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        loop {
+            if let [event, ..] = &running.api.all(EVENTS)[..] {
+                break event.clone();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    let event = told.await.unwrap();
+    assert_eq!(
+        (&event["reason"], &event["regarding"]["name"]),
+        (&json!("SidecarInjectionSkipped"), &json!("agent"))
+    );
+    assert!(event["note"].as_str().unwrap().contains("host's network"), "{event}");
+    assert_eq!(running.api.all(EVENTS).len(), 1, "the dry run told nobody");
+}

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use futures::StreamExt;
 use futures::stream;
@@ -82,20 +84,32 @@ impl Cluster {
                 async move {
                     let answer = api.create(&PostParams::default(), &review).await?;
                     let allowed = answer.status.is_some_and(|status| status.allowed);
-                    Ok::<_, kube::Error>((!allowed).then(|| format!("{verb} {plural}")))
+                    Ok::<_, kube::Error>((!allowed).then_some((plural, verb)))
                 }
             })
             .collect();
         let answers: Vec<_> = stream::iter(questions).buffered(AT_ONCE).collect().await;
-        let mut missing = Vec::new();
+        let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for answer in answers {
-            missing.extend(answer.context("cannot ask for the rights of this user")?);
+            if let Some((plural, verb)) = answer.context("cannot ask for the rights of this user")? {
+                missing.entry(plural).or_default().push(verb);
+            }
         }
-        Ok(match missing.as_slice() {
-            [] => Finding::new(Level::Good, "this user has the rights that installation needs"),
-            rights => Finding::new(Level::Error, format!("this user lacks rights: {}", rights.join(", "))),
+        Ok(match missing.is_empty() {
+            true => Finding::new(Level::Good, "this user has the rights that installation needs"),
+            false => Finding::new(Level::Error, format!("this user lacks rights: {}", in_words(missing))),
         })
     }
+}
+
+/// Rights by resource, said once for all resources that lack the same: `create, patch: deployments, services`.
+fn in_words(missing: BTreeMap<String, Vec<&str>>) -> String {
+    let mut by_verbs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (resource, verbs) in missing {
+        by_verbs.entry(verbs.join(", ")).or_default().push(resource);
+    }
+    let parts = by_verbs.iter().map(|(verbs, resources)| format!("{verbs}: {}", resources.join(", ")));
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 fn review(group: &str, plural: &str, verb: &str, namespace: Option<&str>) -> SelfSubjectAccessReview {
@@ -133,6 +147,14 @@ fn judge_version(major: &str, minor: &str, text: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_rights_are_grouped() {
+        let all = vec!["create", "patch", "delete"];
+        let missing = [("services", all.clone()), ("deployments", all), ("configmaps", vec!["delete"])];
+        let missing = missing.into_iter().map(|(resource, verbs)| (resource.to_owned(), verbs)).collect();
+        assert_eq!(in_words(missing), "create, patch, delete: deployments, services; delete: configmaps");
+    }
 
     #[test]
     fn old_versions_are_told_from_new_ones() {

@@ -21,9 +21,11 @@ pub fn run(arguments: &Install) -> Result<()> {
             cluster.wait(&applied.deployments, arguments.readiness_timeout, &mut done).await?;
             cluster.wait_daemon_sets(&applied.daemon_sets, arguments.readiness_timeout, &mut done).await?;
         }
-        done(
-            "the mesh is installed; label a namespace: kubectl label namespace default istio-injection=enabled",
-        );
+        let label = match &arguments.choice.revision {
+            Some(revision) => format!("istio.io/rev={revision}"),
+            None => "istio-injection=enabled".to_owned(),
+        };
+        done(&format!("the mesh is installed; label a namespace: kubectl label namespace default {label}"));
         Ok(())
     })
 }
