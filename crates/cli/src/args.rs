@@ -196,8 +196,11 @@ pub struct KubeInject {
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Mesh configuration file (MeshConfig) [default: the cluster's ConfigMap istio, if it can be reached]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "meshConfigFile", value_name = "FILE")]
     pub mesh_config_file: Option<PathBuf>,
+    /// File with Istio's values [default: the cluster's ConfigMap istio-sidecar-injector, if it can be reached]
+    #[arg(long, alias = "valuesFile", value_name = "FILE")]
+    pub values_file: Option<PathBuf>,
     /// Revision of the control plane.
     #[arg(long, short = 'r')]
     pub revision: Option<String>,

@@ -36,16 +36,32 @@ async fn configuration(arguments: &KubeInject) -> Result<(InjectConfig, String)>
     let mut config = InjectConfig::default();
     let mut mesh = None;
     let mut namespace = arguments.connection.namespace.clone().unwrap_or_else(|| "default".to_owned());
+    let mut values = None;
     if let Ok(session) = Session::open(&arguments.connection).await {
         namespace.clone_from(&session.namespace);
-        if let Some(environment) = control_plane_environment(&session).await {
+        // The names of a control plane's objects end in its revision.
+        let named = |name: &str| match arguments.revision.as_deref() {
+            None | Some("default") => name.to_owned(),
+            Some(revision) => format!("{name}-{revision}"),
+        };
+        if let Some(environment) = control_plane_environment(&session, &named("istiod")).await {
             config = ControlOptions::from_environment(|name| environment.get(name).cloned())?.inject;
         }
-        mesh = cluster_mesh_config(&session).await;
+        values = config_map(&session, &named("istio-sidecar-injector"), "values").await;
+        mesh = config_map(&session, &named("istio"), "mesh").await;
         config.proxy_configs = proxy_configs(&session).await;
     }
+    let file = |path: &std::path::Path| {
+        std::fs::read_to_string(path).with_context(|| path.display().to_string())
+    };
+    if let Some(path) = &arguments.values_file {
+        values = Some(file(path)?);
+    }
     if let Some(path) = &arguments.mesh_config_file {
-        mesh = Some(std::fs::read_to_string(path).with_context(|| path.display().to_string())?);
+        mesh = Some(file(path)?);
+    }
+    if let Some(text) = values {
+        config.overlay_values(&text).context("the injector's values")?;
     }
     if let Some(text) = mesh {
         config.overlay_mesh_config(&text).context("mesh configuration")?;
@@ -56,9 +72,9 @@ async fn configuration(arguments: &KubeInject) -> Result<(InjectConfig, String)>
     Ok((config, namespace))
 }
 
-async fn control_plane_environment(session: &Session) -> Option<BTreeMap<String, String>> {
+async fn control_plane_environment(session: &Session, name: &str) -> Option<BTreeMap<String, String>> {
     let api: Api<Deployment> = Api::namespaced(session.client.clone(), "istio-system");
-    let pod = api.get_opt("istiod").await.ok()??.spec?.template.spec?;
+    let pod = api.get_opt(name).await.ok()??.spec?.template.spec?;
     let variables = pod.containers.into_iter().find(|c| c.name == "discovery")?.env?;
     let mut environment: BTreeMap<_, _> =
         variables.into_iter().filter_map(|variable| Some((variable.name, variable.value?))).collect();
@@ -74,7 +90,7 @@ async fn proxy_configs(session: &Session) -> Arc<[ProxyConfig]> {
     all.into()
 }
 
-async fn cluster_mesh_config(session: &Session) -> Option<String> {
+async fn config_map(session: &Session, name: &str, key: &str) -> Option<String> {
     let api: Api<ConfigMap> = Api::namespaced(session.client.clone(), "istio-system");
-    api.get_opt("istio").await.ok()??.data?.remove("mesh")
+    api.get_opt(name).await.ok()??.data?.remove(key).filter(|text| !text.trim().is_empty())
 }
