@@ -14,6 +14,8 @@ use lateen_capture::Ruleset;
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 
+type Test = fn(&Cluster);
+
 fn main() {
     let required = std::env::var("LATEEN_PEERS").as_deref() == Ok("required");
     if let Err(reason) = enter() {
@@ -23,7 +25,7 @@ fn main() {
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cluster = runtime.block_on(Cluster::start());
-    let tests: [(&str, fn(&Cluster)); 5] = [
+    let tests: [(&str, Test); 5] = [
         ("a_pod_of_the_mesh_is_captured_and_checked", a_pod_of_the_mesh_is_captured_and_checked),
         ("other_pods_are_passed_over", other_pods_are_passed_over),
         ("a_broken_annotation_fails_the_pod_by_name", a_broken_annotation_fails_the_pod_by_name),
