@@ -91,14 +91,16 @@ fn compare(options: &Options, lateen: &Path, folder: &Path) -> Result<()> {
 /// connections that it leaves room for.
 fn idle_connections() -> Result<usize> {
     let limits = fs::read_to_string("/proc/self/limits")?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of files")?;
+    let line =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit of files")?;
     let most = match line.split_whitespace().nth(1).context("no hard limit of files")? {
         "unlimited" => usize::MAX,
         number => number.parse()?,
     };
     let files = most.min(2 * (IDLE + WARM) + OTHER_FILES);
     let pid = std::process::id().to_string();
-    let raised = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:{most}")]).status()?;
+    let raised =
+        Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:{most}")]).status()?;
     ensure!(raised.success(), "prlimit cannot raise the limit of files to {files}");
     ensure!(files > 2 * WARM + OTHER_FILES, "{files} open files are too few");
     Ok((files - OTHER_FILES) / 2 - WARM)

@@ -16,7 +16,7 @@ pub fn run(cluster: &Cluster) -> Result<()> {
     let conf = format!("cni.cniConfDir={conf}");
     let result =
         walk(cluster, &["install", "-y", "--set", "cni.enabled=true", "--set", &bin, "--set", &conf]);
-    for namespace in [NAMESPACE, "transparent", "outside"] {
+    for namespace in [NAMESPACE, "outside"] {
         cluster.kubectl(&["delete", "namespace", namespace, "--ignore-not-found"])?;
     }
     result
@@ -25,7 +25,6 @@ pub fn run(cluster: &Cluster) -> Result<()> {
 fn walk(cluster: &Cluster, install: &[&str]) -> Result<()> {
     cluster.lateen(install)?;
     unprivileged(cluster)?;
-    transparent(cluster)?;
     mended(cluster)?;
     told(cluster)?;
     gone(cluster)
@@ -57,17 +56,6 @@ fn calls_itself(cluster: &Cluster, namespace: &str) -> Result<()> {
         ensure!(head.contains(&format!("spiffe://cluster.local/ns/{namespace}/sa/default")), "{head}");
         Ok(())
     })
-}
-
-/// Transparent capture, which the plugin makes as well: the sidecar needs a capability for it.
-fn transparent(cluster: &Cluster) -> Result<()> {
-    cluster.kubectl(&["create", "namespace", "transparent"])?;
-    cluster.kubectl(&["label", "namespace", "transparent", "istio-injection=enabled"])?;
-    let note = r#"{"spec":{"template":{"metadata":{"annotations":{"sidecar.istio.io/interceptionMode":"TPROXY"}}}}}"#;
-    cluster.kubectl(&["apply", "-n", "transparent", "-f", &super::cluster::path("samples/cni/web.yaml")])?;
-    cluster.kubectl(&["patch", "deployment", "web", "-n", "transparent", "-p", note])?;
-    cluster.kubectl(&["rollout", "status", "deployment/web", "-n", "transparent", "--timeout=90s"])?;
-    calls_itself(cluster, "transparent")
 }
 
 /// The plugin passes over its own namespace: a pod of the mesh there is one that was faster than the plugin.
