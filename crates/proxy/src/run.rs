@@ -268,6 +268,7 @@ impl Server {
     fn raw_metrics(&self) -> Vec<Metric> {
         let mut metrics = crate::stats::collect(&self.store, &self.stats);
         crate::stats::collect_logs(&self.context.sinks, &mut metrics);
+        crate::stats::collect_traces(&self.context.tracers, &mut metrics);
         metrics.sort_by(|a, b| a.name.cmp(&b.name));
         metrics
     }

@@ -7,6 +7,7 @@ use super::histogram::Total;
 use super::{Kind, Metric, ServerStats, policies};
 use crate::access_log::{Counts, Sinks};
 use crate::config::{FilterChain, Store, Terminal};
+use crate::trace::Tracers;
 
 /// Reads every value.
 pub fn collect(store: &Store, server: &ServerStats) -> Vec<Metric> {
@@ -26,6 +27,18 @@ pub fn collect_logs(sinks: &Sinks, out: &mut Vec<Metric>) {
     counter("filesystem.write_completed", |counts| &counts.written);
     counter("filesystem.write_failed", |counts| &counts.failed);
     counter("access_log.lines_dropped", |counts| &counts.dropped);
+}
+
+/// Counters of the tracers in use.
+pub fn collect_traces(tracers: &Tracers, out: &mut Vec<Metric>) {
+    for (name, counts) in tracers.counts() {
+        let mut counter = |what: &str, value: &AtomicU64| {
+            let value = value.load(Ordering::Relaxed);
+            out.push(Metric::plain(&format!("tracing.{name}.{what}"), Kind::Counter, value));
+        };
+        counter("spans_sent", &counts.sent);
+        counter("spans_dropped", &counts.dropped);
+    }
 }
 
 fn clusters(store: &Store, out: &mut Vec<Metric>) {

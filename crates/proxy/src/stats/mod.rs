@@ -12,7 +12,7 @@ mod server;
 mod tests;
 
 pub use baseline::Baseline;
-pub use collect::{collect, collect_logs};
+pub use collect::{collect, collect_logs, collect_traces};
 pub use metric::{Kind, Metric};
 pub use prometheus::write as write_prometheus;
 pub use server::ServerStats;

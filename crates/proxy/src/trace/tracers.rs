@@ -1,10 +1,10 @@
 //! The tracers in use: listeners that send to the same collector in the same way share one.
 
-use crate::config::{TraceCounts, Tracer};
+use crate::config::{TraceCounts, TraceProtocol, Tracer};
 use lateen_xds::pb::envoy::config::core::v3::Node;
 use lateen_xds::pb::envoy::config::trace::v3::tracing::Http;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Tracers by the hash of their configuration, and what they say about this proxy.
@@ -41,10 +41,21 @@ impl Tracers {
         Ok(tracer)
     }
 
-    /// The sum of a counter over all tracers in use.
-    pub fn sum(&self, of: impl Fn(&TraceCounts) -> &AtomicU64) -> u64 {
+    /// What became of the spans of the tracers in use, by the name of their protocol.
+    pub fn counts(&self) -> BTreeMap<&'static str, TraceCounts> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let tracers = known.values().filter_map(Weak::upgrade);
-        tracers.map(|tracer| of(&tracer.counts).load(Ordering::Relaxed)).sum()
+        let mut all: BTreeMap<&'static str, TraceCounts> = BTreeMap::new();
+        for tracer in known.values().filter_map(Weak::upgrade) {
+            let name = match tracer.protocol {
+                TraceProtocol::Zipkin => "zipkin",
+                TraceProtocol::OtlpGrpc | TraceProtocol::OtlpHttp => "opentelemetry",
+            };
+            let counts = all.entry(name).or_default();
+            for (sum, one) in [(&counts.sent, &tracer.counts.sent), (&counts.dropped, &tracer.counts.dropped)]
+            {
+                sum.fetch_add(one.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        all
     }
 }

@@ -76,7 +76,7 @@ const LISTENERS: &str = r#"resources:
           typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
 "#;
 
-fn wait_for(what: &str, holds: impl Fn() -> bool) {
+pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + WAIT;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");

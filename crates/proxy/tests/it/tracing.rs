@@ -1,6 +1,6 @@
 //! Traces from a bootstrap file to the collector.
 
-use crate::files::start;
+use crate::files::{start, wait_for};
 use crate::harness::*;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -145,6 +145,8 @@ fn zipkin_gets_a_span_of_each_traced_request_and_upstreams_the_trace() {
         assert_eq!(tags[name], value, "{name} of {tags}");
     }
     assert!(span["duration"].as_u64().unwrap() > 0 && tags.get("error").is_none());
+    let sent = |line: &str| line.starts_with("envoy_tracing_zipkin_spans_sent") && line.ends_with(" 1");
+    wait_for("the span is counted", || server.prometheus().lines().any(sent));
     server.stop();
 }
 
