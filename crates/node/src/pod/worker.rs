@@ -91,7 +91,8 @@ fn is_restarted(pod: &Pod, name: &str) -> bool {
     let spec = pod.spec.as_ref();
     let app = spec.into_iter().flat_map(|s| &s.containers).any(|c| c.name == name);
     let inits = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten());
-    app && Policy::of(pod) == Policy::Always || { inits }.any(|c| c.name == name && status::is_sidecar(c))
+    let sidecar = { inits }.any(|c| c.name == name && status::is_sidecar(c));
+    Policy::of(pod) == Policy::Always && (app || sidecar)
 }
 
 /// Network and volumes, tried until they are there. `None` if the pod was ended before.
