@@ -97,6 +97,7 @@ mod tests {
         let kept = json!({ "http": [{ "route": [], "retries": {} }], "hosts": ["b"], "more": 1 });
         let mut lost = Vec::new();
         missing(&sent, &kept, "spec", &mut lost);
+        lost.sort();
         assert_eq!(lost, ["spec.hosts[0]", "spec.http[0].retries.attempts"]);
     }
 }

@@ -52,3 +52,39 @@ fn full_name(name: &str) -> String {
     let tagged = name.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
     if tagged { name } else { format!("{name}:latest") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_out_as_runtimes_do() {
+        for (name, full) in [
+            ("redis", "docker.io/library/redis:latest"),
+            ("redis:7", "docker.io/library/redis:7"),
+            (
+                "istio/examples-bookinfo-ratings-v1:1.20.3",
+                "docker.io/istio/examples-bookinfo-ratings-v1:1.20.3",
+            ),
+            ("localhost/app", "localhost/app:latest"),
+            ("example.com:5000/a/b:1", "example.com:5000/a/b:1"),
+            ("mcr.microsoft.com/aks/samples/voting/app:1.0", "mcr.microsoft.com/aks/samples/voting/app:1.0"),
+        ] {
+            assert_eq!(full_name(name), full);
+        }
+    }
+
+    #[test]
+    fn applications_run_as_a_user_whose_traffic_is_captured() {
+        let manifest = std::env::temp_dir().join(format!("lateen-demos-{}.yaml", std::process::id()));
+        let text = "spec: {containers: [{image: pstauffer/curl}, {image: acme/unknown:1}, {image: pstauffer/curl}]}\n";
+        fs::write(&manifest, text).unwrap();
+        let mut images = Vec::new();
+        collect(&manifest, &mut images).unwrap();
+        fs::remove_file(&manifest).unwrap();
+        assert_eq!(images.len(), 1);
+        assert_eq!(images[0].tag, "docker.io/pstauffer/curl:latest");
+        assert_eq!(images[0].entry_point, [PROGRAM, "demo", "curl"]);
+        assert!(!images[0].is_role());
+    }
+}
