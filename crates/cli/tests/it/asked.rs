@@ -7,7 +7,7 @@ use std::time::Duration;
 use lateen_testkit::http::{self, Answer};
 use serde_json::json;
 
-use crate::harness::{Mesh, User, eventually, has_program, missing_peer};
+use crate::harness::{Mesh, User, envoy, eventually, has_program, missing_peer};
 use crate::judges;
 use crate::pki::{Authority, Key};
 use crate::tokens::{ISSUER, Issuer};
@@ -123,13 +123,23 @@ extensionProviders:
 
 #[test]
 fn policies_ask_others_and_are_safe_when_these_fail() {
+    ask_others(&[]);
+}
+
+#[test]
+fn envoys_ask_others_and_are_safe_when_these_fail() {
+    let Some(envoy) = envoy() else { return missing_peer("envoy") };
+    ask_others(&["--proxy", &format!("envoy={}", envoy.display())]);
+}
+
+fn ask_others(arguments: &[&str]) {
     for program in ["kubectl", "openssl"] {
         if !has_program(program) {
             return missing_peer(program);
         }
     }
     let image = format!("example.com/judge={}", judges::command());
-    let mesh = Mesh::up(User::Current, &["--image", &image]);
+    let mesh = Mesh::up(User::Current, &[&["--image", &image], arguments].concat());
     let issuer = Issuer::new();
     deploy(&mesh, &issuer);
     authorizers_decide(&mesh);

@@ -98,8 +98,8 @@ pub struct Edge {
 
 impl Edge {
     /// Brings everything up, with no Gateway yet.
-    pub fn up() -> Edge {
-        let mesh = Mesh::up(User::Current, &[]);
+    pub fn up(arguments: &[&str]) -> Edge {
+        let mesh = Mesh::up(User::Current, arguments);
         let folder = mesh.state.join("pki");
         let authority = Authority::new("the world's authority");
         write(&folder, "world.pem", &authority.pem);
