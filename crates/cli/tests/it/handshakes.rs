@@ -14,6 +14,15 @@ pub struct Handshake {
 
 type End = (Ipv4Addr, u16);
 
+/// A TCP segment.
+struct Segment<'a> {
+    ends: (End, End),
+    sequence: u32,
+    /// Whether it opens a connection.
+    opens: bool,
+    payload: &'a [u8],
+}
+
 /// The handshakes of a capture in pcap's format, by `tcpdump -i eth0`.
 pub fn handshakes(capture: &[u8]) -> Vec<Handshake> {
     let streams = streams(capture);
@@ -41,21 +50,21 @@ fn streams(capture: &[u8]) -> BTreeMap<(End, End), Vec<u8>> {
         let length = u32::from_le_bytes(rest[8..12].try_into().unwrap()) as usize;
         let Some(frame) = rest.get(16..16 + length) else { break };
         rest = &rest[16 + length..];
-        let Some((ends, sequence, syn, payload)) = segment(frame) else { continue };
-        if syn {
-            found.insert(ends, (sequence.wrapping_add(1), Vec::new()));
-        } else if let Some((next, bytes)) = found.get_mut(&ends)
-            && sequence == *next
+        let Some(segment) = segment(frame) else { continue };
+        if segment.opens {
+            found.insert(segment.ends, (segment.sequence.wrapping_add(1), Vec::new()));
+        } else if let Some((next, bytes)) = found.get_mut(&segment.ends)
+            && segment.sequence == *next
         {
-            *next = next.wrapping_add(u32::try_from(payload.len()).unwrap());
-            bytes.extend_from_slice(payload);
+            *next = next.wrapping_add(u32::try_from(segment.payload.len()).unwrap());
+            bytes.extend_from_slice(segment.payload);
         }
     }
     found.into_iter().map(|(ends, (_, bytes))| (ends, bytes)).collect()
 }
 
-/// A TCP segment in an Ethernet frame: its ends, its sequence number, whether it opens a connection, its payload.
-fn segment(frame: &[u8]) -> Option<((End, End), u32, bool, &[u8])> {
+/// The TCP segment in an Ethernet frame.
+fn segment(frame: &[u8]) -> Option<Segment<'_>> {
     let ip = frame.get(14..)?;
     let (header, total) =
         (usize::from(ip.first()? & 0x0f) * 4, u16::from_be_bytes([*ip.get(2)?, *ip.get(3)?]));
@@ -68,7 +77,7 @@ fn segment(frame: &[u8]) -> Option<((End, End), u32, bool, &[u8])> {
     let ends = ((address(12)?, number(0)?), (address(16)?, number(2)?));
     let sequence = u32::from_be_bytes(tcp.get(4..8)?.try_into().ok()?);
     let offset = usize::from(tcp.get(12)? >> 4) * 4;
-    Some((ends, sequence, tcp.get(13)? & 0x02 != 0, tcp.get(offset..)?))
+    Some(Segment { ends, sequence, opens: tcp.get(13)? & 0x02 != 0, payload: tcp.get(offset..)? })
 }
 
 /// The version in a ServerHello: that of its extension `supported_versions`, else its own (RFC 8446, section 4.1.3).
