@@ -156,7 +156,7 @@ pub async fn run(hub: Arc<Hub>, mut updates: mpsc::Receiver<Update>, expected: V
         tracing::info!(
             resources = changes.keys.len(),
             services = changes.endpoints.len(),
-            proxies = hub.published.receiver_count(),
+            proxies = hub.metrics.connected(),
             took_ms = format_args!("{:.2}", started.elapsed().as_secs_f64() * 1e3),
             "push"
         );

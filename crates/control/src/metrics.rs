@@ -78,6 +78,11 @@ impl Metrics {
         self.connected.fetch_add(1, Relaxed);
     }
 
+    /// How many streams are open.
+    pub fn connected(&self) -> u64 {
+        self.connected.load(Relaxed)
+    }
+
     /// A stream was closed.
     pub fn on_disconnect(&self) {
         self.connected.fetch_sub(1, Relaxed);

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use lateen_identity::{Authority, IdentityError};
 use serde_json::json;
 use tokio::sync::watch;
@@ -31,9 +32,14 @@ const LOOK: Duration = Duration::from_secs(3600);
 /// Time between attempts to write what the API did not take.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Octets of an Event's note (Kubernetes, `events.k8s.io/v1`: below 1 KiB).
+const MAX_NOTE: usize = 1000;
+
 /// Keeps the authority. Made by [`start`].
 pub struct Keeper {
     secrets: Api<Secret>,
+    /// Tells operators, beside the Secret that it is about, what is wrong.
+    events: Recorder,
     options: CaOptions,
     trust_domains: TrustDomains,
     mesh_roots: MeshRoots,
@@ -56,6 +62,7 @@ pub fn start(
     let (publish, now) = watch::channel(None);
     let authorities = Authorities::new(now);
     let keeper = Keeper {
+        events: Recorder::new(client.clone(), Reporter { controller: "istiod".to_owned(), instance: None }),
         secrets: Api::namespaced(client, &options.namespace),
         rotation: Rotation::new(options.propagation, Vec::new(), SystemTime::now()),
         options,
@@ -99,7 +106,7 @@ impl Keeper {
                         _ => found.history = Some(secret),
                     },
                     Err(error) => {
-                        self.complain(format!("Secret {name} cannot be watched: {error}"));
+                        self.complain(format!("Secret {name} cannot be watched: {error}"), None).await;
                         continue;
                     }
                 },
@@ -118,18 +125,32 @@ impl Keeper {
             wait = match self.look(plugged.as_ref(), own.as_ref()).await {
                 Ok(wait) => wait,
                 Err(error) => {
-                    self.complain(error);
+                    self.complain(error, None).await;
                     AGAIN
                 }
             };
         }
     }
 
-    fn complain(&mut self, complaint: String) {
-        if self.complaint != complaint {
-            tracing::error!("certificate authority: {complaint}");
-            self.complaint = complaint;
+    /// Says what is wrong, once: in the log, and as an Event of the Secret that it is about.
+    async fn complain(&mut self, complaint: String, about: Option<&Secret>) {
+        if self.complaint == complaint {
+            return;
         }
+        tracing::error!("certificate authority: {complaint}");
+        if let Some(secret) = about {
+            let event = Event {
+                type_: EventType::Warning,
+                reason: "CertificateAuthorityNotUsable".to_owned(),
+                note: Some(complaint[..complaint.floor_char_boundary(MAX_NOTE)].to_owned()),
+                action: "Load".to_owned(),
+                secondary: None,
+            };
+            if let Err(error) = self.events.publish(&event, &secret.object_ref(&())).await {
+                tracing::debug!(%error, "no Event about the certificate authority");
+            }
+        }
+        self.complaint = complaint;
     }
 
     /// Brings the rotation up to date with the Secrets and the clock, and publishes it. Returns when to look again.
@@ -138,7 +159,7 @@ impl Keeper {
         match (plugged, own) {
             (Some(secret), _) => match read_plugged(secret, now) {
                 Ok(authority) => self.offer(authority, PLUGGED, now),
-                Err(error) => self.complain(refusal(PLUGGED, &error)),
+                Err(error) => self.complain(refusal(PLUGGED, &error), Some(secret)).await,
             },
             (None, Some(secret)) => match read_own(secret) {
                 Ok(authority) => {
@@ -148,7 +169,7 @@ impl Keeper {
                     }
                     self.offer(authority, SELF_SIGNED, now);
                 }
-                Err(error) => self.complain(refusal(SELF_SIGNED, &error)),
+                Err(error) => self.complain(refusal(SELF_SIGNED, &error), Some(secret)).await,
             },
             (None, None) => self.create(now).await?,
         }

@@ -100,7 +100,12 @@ async fn ask(name: &str, known: &mut Known, roots: Option<&Path>) -> Option<Issu
             Some(issuer)
         }
         Err(error) => {
-            tracing::warn!(issuer = name, error = %format_args!("{error:#}"), "issuer's keys not found; it is asked again");
+            let error = format_args!("{error:#}");
+            if known.wait == FIRST_RETRY {
+                tracing::warn!(issuer = name, %error, "issuer's keys not found; it is asked again");
+            } else {
+                tracing::debug!(issuer = name, %error, "issuer's keys still not found");
+            }
             known.due = Instant::now() + known.wait;
             known.wait = (known.wait * 2).min(LONGEST_RETRY);
             None

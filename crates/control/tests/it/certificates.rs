@@ -381,6 +381,22 @@ async fn a_plugged_authority_takes_over_with_overlapping_trust() {
     let stranger = Authority::create("stranger", HOUR).unwrap();
     running.api.put(SECRETS, cacerts(&below, &stranger.key_pem(), root.certificate_pem()));
     running.api.put(SECRETS, cacerts(&below, &below.key_pem(), stranger.certificate_pem()));
+    // Operators are told so beside the Secret.
+    let events = "/apis/events.k8s.io/v1/events";
+    for part in ["key", "root"] {
+        let told = |event: &serde_json::Value| {
+            let note = event["note"].as_str().unwrap_or_default();
+            event["regarding"]["name"] == "cacerts" && event["type"] == "Warning" && note.contains(part)
+        };
+        for attempt in 0.. {
+            let all = running.api.all(events);
+            if all.iter().any(told) {
+                break;
+            }
+            assert!(attempt < 500, "no event with {part:?}: {all:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
     // Another intermediate below the same root signs at once; the Secrets before it have been seen by then.
     let other = root.intermediate("other", 50 * HOUR, now).unwrap();
     running.api.put(SECRETS, cacerts(&other, &other.key_pem(), root.certificate_pem()));
