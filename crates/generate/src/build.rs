@@ -154,6 +154,10 @@ fn gateway(view: &View<'_>, lists: &mut Lists) {
     lists[slot(TypeUrl::Cluster)].extend(guards.clusters.into_iter().map(Arc::new));
     for server in servers.values().flatten().filter(|s| s.protocol == ServerProtocol::AutoPassthrough) {
         let clusters = listener::auto_passthrough::clusters(view, server);
+        let names: BTreeSet<Arc<str>> = clusters.iter().map(|cluster| cluster.name.clone()).collect();
+        let endpoints = &mut lists[slot(TypeUrl::Endpoints)];
+        let more = listener::auto_passthrough::load_assignments(endpoints, |name| names.contains(name));
+        endpoints.extend(more);
         lists[slot(TypeUrl::Cluster)].extend(clusters.into_iter().map(Arc::new));
     }
     let mut configs: BTreeMap<Arc<str>, route::gateway::GatewayRoutes> = BTreeMap::new();
@@ -198,8 +202,14 @@ pub(crate) fn with_endpoints(
             secured.extend_from_slice(&clusters(view, cache, service));
         }
     }
-    if view.key.kind == ProxyKind::Gateway && !changes.workloads.is_empty() {
-        return None;
+    if view.key.kind == ProxyKind::Gateway {
+        if !changes.workloads.is_empty() {
+            return None;
+        }
+        let known = old.list(TypeUrl::Endpoints);
+        let is_known = |name: &str| known.binary_search_by(|r| (*r.name).cmp(name)).is_ok();
+        let more = listener::auto_passthrough::load_assignments(&new, is_known);
+        new.extend(more);
     }
     let mut lists = TypeUrl::ALL.map(|t| old.list(t).clone());
     let mut changed = false;

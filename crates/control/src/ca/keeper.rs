@@ -133,15 +133,15 @@ impl Keeper {
     }
 
     /// Says what is wrong, once: in the log, and as an Event of the Secret that it is about.
-    async fn complain(&mut self, complaint: String, about: Option<&Secret>) {
+    async fn complain(&mut self, complaint: String, about: Option<(&Secret, &str)>) {
         if self.complaint == complaint {
             return;
         }
         tracing::error!("certificate authority: {complaint}");
-        if let Some(secret) = about {
+        if let Some((secret, reason)) = about {
             let event = Event {
                 type_: EventType::Warning,
-                reason: "CertificateAuthorityNotUsable".to_owned(),
+                reason: reason.to_owned(),
                 note: Some(complaint[..complaint.floor_char_boundary(MAX_NOTE)].to_owned()),
                 action: "Load".to_owned(),
                 secondary: None,
@@ -159,7 +159,7 @@ impl Keeper {
         match (plugged, own) {
             (Some(secret), _) => match read_plugged(secret, now) {
                 Ok(authority) => self.offer(authority, PLUGGED, now),
-                Err(error) => self.complain(refusal(PLUGGED, &error), Some(secret)).await,
+                Err(error) => self.complain(refusal(PLUGGED, &error), Some((secret, reason(&error)))).await,
             },
             (None, Some(secret)) => match read_own(secret) {
                 Ok(authority) => {
@@ -169,7 +169,9 @@ impl Keeper {
                     }
                     self.offer(authority, SELF_SIGNED, now);
                 }
-                Err(error) => self.complain(refusal(SELF_SIGNED, &error), Some(secret)).await,
+                Err(error) => {
+                    self.complain(refusal(SELF_SIGNED, &error), Some((secret, reason(&error)))).await
+                }
             },
             (None, None) => self.create(now).await?,
         }
@@ -252,6 +254,17 @@ impl Keeper {
         let trust_pem = trust.to_pem().into();
         self.publish.send_replace(Some(Arc::new(Standing { issuer, serving, trust, trust_pem })));
         Ok(())
+    }
+}
+
+/// An Event's reason. Events of one reason are counted together, whatever they say.
+fn reason(error: &IdentityError) -> &'static str {
+    match error {
+        IdentityError::KeyMismatch => "KeyOfAnotherCertificate",
+        IdentityError::Chain { .. } => "NoChainToRoot",
+        IdentityError::Time { .. } => "NotValidNow",
+        IdentityError::NotAuthority => "NoAuthority",
+        _ => "NotUsable",
     }
 }
 

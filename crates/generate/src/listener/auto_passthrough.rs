@@ -2,20 +2,23 @@
 //!
 //! Source: Istio, Gateway `tls.mode: AUTO_PASSTHROUGH`; the server name is `outbound_.PORT_.SUBSET_.HOST`.
 
+use std::sync::Arc;
+
 use lateen_mesh::{Protocol, Service, hostname};
-use lateen_xds::Encoded;
 use lateen_xds::pb::envoy::config::cluster::v3::Cluster;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
 use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch};
+use lateen_xds::{Encoded, TypeUrl};
+use prost::Message;
 
 use super::tcp;
 use crate::gateway::GatewayServer;
 use crate::proto::{ads, duration};
 use crate::tls::{HTTP_ALPNS, TCP_ALPNS};
 use crate::view::View;
-use crate::{cluster, names};
+use crate::{cluster, names, ordered};
 
 /// A port of a service, or of one of its subsets.
 struct Destination<'a> {
@@ -26,7 +29,7 @@ struct Destination<'a> {
 
 /// Everything that a server lets through: the mesh's own services, by the server's hosts.
 fn destinations<'a>(view: &'a View<'_>, server: &'a GatewayServer) -> impl Iterator<Item = Destination<'a>> {
-    let served = |service: &&std::sync::Arc<Service>| {
+    let served = |service: &&Arc<Service>| {
         let host = &service.id.host;
         let offered = |entry: &String| {
             let (namespace, pattern) = entry.split_once('/').unwrap_or(("*", entry));
@@ -66,7 +69,8 @@ pub(super) fn chains(view: &View<'_>, server: &GatewayServer) -> Vec<FilterChain
     destinations(view, server).map(one).collect()
 }
 
-/// The clusters of those chains, with the endpoints of the services' own.
+/// The clusters of those chains. Their endpoints have names of their own, as Istio's: Envoy is not sent again what another
+/// of its clusters has already.
 pub(crate) fn clusters(view: &View<'_>, server: &GatewayServer) -> Vec<Encoded> {
     let one = |to: Destination<'_>| {
         let host = &to.service.id.host;
@@ -76,11 +80,27 @@ pub(crate) fn clusters(view: &View<'_>, server: &GatewayServer) -> Vec<Encoded> 
             connect_timeout: Some(duration(view.mesh.settings.connect_timeout)),
             eds_cluster_config: Some(EdsClusterConfig {
                 eds_config: Some(ads()),
-                service_name: names::outbound(to.port, to.subset, host),
+                ..EdsClusterConfig::default()
             }),
             ..Cluster::default()
         };
         cluster::finish(&cluster, None)
     };
     destinations(view, server).map(one).collect()
+}
+
+/// The endpoints of those clusters: what the services' own clusters have, by the names that are `wanted`.
+pub(crate) fn load_assignments(own: &[Arc<Encoded>], wanted: impl Fn(&str) -> bool) -> Vec<Arc<Encoded>> {
+    let renamed = |assignment: &Arc<Encoded>| {
+        let mut parts = assignment.name.splitn(4, '|').skip(1);
+        let (port, subset, host) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
+        let name = names::server_name(port, subset, host);
+        if !wanted(&name) {
+            return None;
+        }
+        let mut message = ordered::ClusterLoadAssignment::decode(assignment.body.clone()).ok()?;
+        message.cluster_name.clone_from(&name);
+        Some(Arc::new(Encoded::from_body(TypeUrl::Endpoints, name.as_str(), message.encode_to_vec().into())))
+    };
+    own.iter().filter_map(renamed).collect()
 }

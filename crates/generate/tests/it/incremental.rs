@@ -168,14 +168,30 @@ fn a_gateway_that_is_changed_step_by_step_is_as_if_it_were_new() {
     let (mesh, changes) = cluster.world.snapshot();
     generator.step(mesh.clone(), &changes);
     let (stepped, fresh) = (generator.resources(&proxy), Generator::new(mesh).resources(&proxy));
+    assert_same(&stepped, &fresh);
+    let clusters: Vec<String> = stepped.iter(TypeUrl::Cluster).map(|r| r.name.to_string()).collect();
+    for name in ["outbound_.80_._.a.default.svc.cluster.local", "outbound|443|jwks|issuer.example"] {
+        assert!(clusters.iter().any(|c| c == name), "{name} is not among {clusters:?}");
+    }
+    // Endpoints come by both names.
+    cluster.apply(&replicas(1));
+    let (mesh, changes) = cluster.world.snapshot();
+    generator.step(mesh.clone(), &changes);
+    let after = generator.resources(&proxy);
+    assert_same(&after, &Generator::new(mesh).resources(&proxy));
+    let delta = after.diff(&stepped);
+    let changed: Vec<_> = delta.of(TypeUrl::Endpoints).flat_map(|d| names(&d.changed)).collect();
+    assert_eq!(
+        changed,
+        ["outbound_.80_._.a.default.svc.cluster.local", "outbound|80||a.default.svc.cluster.local"]
+    );
+}
+
+fn assert_same(one: &lateen_generate::ProxyResources, other: &lateen_generate::ProxyResources) {
     for type_url in TypeUrl::ALL {
         let of = |r: &lateen_generate::ProxyResources| {
             r.iter(type_url).map(|r| (r.name.to_string(), r.body.clone())).collect::<Vec<_>>()
         };
-        assert_eq!(of(&stepped), of(&fresh), "{type_url}");
-    }
-    let clusters: Vec<String> = stepped.iter(TypeUrl::Cluster).map(|r| r.name.to_string()).collect();
-    for name in ["outbound_.80_._.a.default.svc.cluster.local", "outbound|443|jwks|issuer.example"] {
-        assert!(clusters.iter().any(|c| c == name), "{name} is not among {clusters:?}");
+        assert_eq!(of(one), of(other), "{type_url}");
     }
 }
