@@ -30,7 +30,7 @@ pub struct Route {
     pub edits: LevelEdits,
     /// Filter configuration of this level.
     pub filters: FilterOverrides,
-    /// `decorator.operation`: `x-envoy-decorator-operation`.
+    /// `decorator.operation`: the name of spans.
     pub decorator: Option<Bytes>,
     /// How its requests are traced, where it says so.
     pub tracing: Option<Box<RouteTracing>>,

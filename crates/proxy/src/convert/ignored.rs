@@ -263,7 +263,7 @@ const IGNORED: &[(&str, &[&str], &str)] = &[
     ("WeightedCluster", &["total_weight", "runtime_key_prefix"], "weights sum up by themselves"),
     ("RequestMirrorPolicy", &["trace_sampled"], "spans are not made"),
     ("Cookie", &["attributes"], "attributes of a cookie that is made"),
-    ("Decorator", &["propagate"], "the operation is sent to the client as it is"),
+    ("Decorator", &["propagate"], "the operation names spans, and no header tells it"),
     ("HttpFault", &["disable_downstream_cluster_stats"], STATS),
     (
         "HttpFault",
