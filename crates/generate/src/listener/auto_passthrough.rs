@@ -74,14 +74,12 @@ pub(super) fn chains(view: &View<'_>, server: &GatewayServer) -> Vec<FilterChain
 pub(crate) fn clusters(view: &View<'_>, server: &GatewayServer) -> Vec<Encoded> {
     let one = |to: Destination<'_>| {
         let host = &to.service.id.host;
+        let name = names::server_name(to.port, to.subset, host);
         let cluster = Cluster {
-            name: names::server_name(to.port, to.subset, host),
+            name: name.clone(),
             cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
             connect_timeout: Some(duration(view.mesh.settings.connect_timeout)),
-            eds_cluster_config: Some(EdsClusterConfig {
-                eds_config: Some(ads()),
-                ..EdsClusterConfig::default()
-            }),
+            eds_cluster_config: Some(EdsClusterConfig { eds_config: Some(ads()), service_name: name }),
             ..Cluster::default()
         };
         cluster::finish(&cluster, None)
