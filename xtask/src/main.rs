@@ -2,6 +2,7 @@
 
 mod bench;
 mod charts;
+mod compare;
 mod e2e;
 mod image;
 
@@ -21,6 +22,8 @@ enum Task {
     Bench(bench::Options),
     /// Write the generated files of the Helm charts: templates, schemas, definitions.
     Charts,
+    /// Hold the one-machine mode against a real cluster, kubectl command by command.
+    Compare(compare::Options),
     /// Run the tutorials on the cluster that KUBECONFIG names.
     E2e(e2e::Options),
     /// Make the container image as an OCI archive, without a container engine.
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Bench(options) => bench::run(&options),
         Task::Charts => charts::run(),
+        Task::Compare(options) => compare::run(&options),
         Task::E2e(options) => e2e::run(&options),
         Task::Image(options) => image::run(&options),
         Task::Forward { listen, upstream } => bench::forward::run(listen, upstream),

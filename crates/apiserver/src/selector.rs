@@ -1,5 +1,6 @@
 //! Label and field selectors.
 
+use crate::kinds::names;
 use crate::status::{ApiError, Result};
 
 /// One requirement of a label selector.
@@ -87,6 +88,13 @@ fn split_top(text: &str) -> Vec<&str> {
 }
 
 fn requirement(part: &str) -> Result<Requirement> {
+    let words: Vec<&str> = part.split_whitespace().collect();
+    if let [_, "in" | "notin", found, ..] = words[..]
+        && !found.starts_with('(')
+    {
+        let message = format!("unable to parse requirement: found '{found}' expected: '('");
+        return Err(ApiError::bad_request(message));
+    }
     let bad = || ApiError::bad_request(format!("unable to parse requirement: {part:?}"));
     let key_ok = |key: &str| {
         let ok = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
@@ -96,10 +104,10 @@ fn requirement(part: &str) -> Result<Requirement> {
         return Ok(Requirement::Absent(key_ok(key.trim())?));
     }
     if let Some((key, value)) = part.split_once("!=") {
-        return Ok(Requirement::NotIn(key_ok(key.trim())?, vec![value.trim().to_owned()]));
+        return Ok(Requirement::NotIn(key_ok(key.trim())?, vec![label_value(key.trim(), value.trim())?]));
     }
     if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        return Ok(Requirement::In(key_ok(key.trim())?, vec![value.trim().to_owned()]));
+        return Ok(Requirement::In(key_ok(key.trim())?, vec![label_value(key.trim(), value.trim())?]));
     }
     if let Some((head, rest)) = part.split_once('(') {
         let values = rest.strip_suffix(')').ok_or_else(bad)?;
@@ -113,6 +121,17 @@ fn requirement(part: &str) -> Result<Requirement> {
         };
     }
     Ok(Requirement::Exists(key_ok(part)?))
+}
+
+fn label_value(key: &str, value: &str) -> Result<String> {
+    match names::label_value(value) {
+        None => Ok(value.to_owned()),
+        Some(error) => {
+            let message =
+                format!("unable to parse requirement: values[0][{key}]: Invalid value: {value:?}: {error}");
+            Err(ApiError::bad_request(message))
+        }
+    }
 }
 
 /// A parsed field selector: conjunction of `path=value` and `path!=value`.

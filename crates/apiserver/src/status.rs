@@ -45,6 +45,17 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message).with_details(json!({}))
     }
 
+    /// 404: the resource has no such subresource.
+    pub fn no_such_subresource() -> Self {
+        let message = "the server could not find the requested resource";
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
+    /// Whether the path itself is unknown.
+    pub fn is_no_path(&self) -> bool {
+        self.reason == "NotFound" && self.details.as_deref().is_some_and(|details| *details == json!({}))
+    }
+
     /// 409: the name is taken.
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", qualified(plural, group));

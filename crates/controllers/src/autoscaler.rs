@@ -10,14 +10,22 @@ use k8s_openapi::api::autoscaling::v2::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::context::Context;
+use crate::events::Severity;
 use crate::store::Key;
+
+const COMPONENT: &str = "horizontal-pod-autoscaler";
 
 /// Brings the status of one autoscaler up to date.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<Option<Duration>> {
     let Some(scaler) = context.stores.autoscalers.get(&key) else {
         return Ok(None);
     };
-    let status = status(&scaler, replicas(&context, &scaler, &key), Timestamp::now());
+    let replicas = replicas(&context, &scaler, &key);
+    if replicas.is_none() {
+        let message = missing(&scaler);
+        context.recorder.note(COMPONENT, &*scaler, Severity::Warning, "FailedGetScale", message);
+    }
+    let status = status(&scaler, replicas, Timestamp::now());
     if scaler.status.as_ref() != Some(&status) {
         let mut updated = HorizontalPodAutoscaler::clone(&scaler);
         updated.status = Some(status);
@@ -44,6 +52,23 @@ fn replicas(context: &Context, scaler: &HorizontalPodAutoscaler, key: &Key) -> O
         }
         _ => None,
     }
+}
+
+/// Why there is no scale, in the words of Kubernetes' controller.
+fn no_scale(scaler: &HorizontalPodAutoscaler) -> String {
+    format!("the HPA controller was unable to get the target's current scale: {}", missing(scaler))
+}
+
+/// What the API answers when it is asked for the target.
+fn missing(scaler: &HorizontalPodAutoscaler) -> String {
+    let Some(target) = scaler.spec.as_ref().map(|spec| &spec.scale_target_ref) else {
+        return String::new();
+    };
+    let group =
+        target.api_version.as_deref().and_then(|version| version.split_once('/')).map(|(group, _)| group);
+    let plural = format!("{}s", target.kind.to_lowercase());
+    let resource = group.map_or_else(|| plural.clone(), |group| format!("{plural}.{group}"));
+    format!("{resource} \"{}\" not found", target.name)
 }
 
 fn status(
@@ -77,12 +102,7 @@ fn status(
             condition("ScalingActive", false, "FailedGetResourceMetric", message),
         ]
     } else {
-        vec![condition(
-            "AbleToScale",
-            false,
-            "FailedGetScale",
-            "spec.scaleTargetRef names nothing that can be scaled",
-        )]
+        vec![condition("AbleToScale", false, "FailedGetScale", &no_scale(scaler))]
     };
     HorizontalPodAutoscalerStatus {
         conditions: Some(conditions),

@@ -11,6 +11,7 @@ use kube::core::Selector;
 
 use crate::context::Context;
 use crate::deployment::scaled;
+use crate::events::Severity;
 use crate::store::Key;
 use crate::{ownership, pods};
 
@@ -21,6 +22,10 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
     };
     let status = status(&budget, &context.stores.pods.in_namespace(&key.namespace), Timestamp::now());
     if budget.status.as_ref() != Some(&status) {
+        if status.expected_pods == 0 {
+            let message = "No matching pods found".to_owned();
+            context.recorder.note("controllermanager", &*budget, Severity::Normal, "NoPods", message);
+        }
         let mut updated = PodDisruptionBudget::clone(&budget);
         updated.status = Some(status);
         context.replace_status(&context.stores.budgets, &updated).await?;

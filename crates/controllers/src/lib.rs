@@ -17,6 +17,7 @@ mod ownership;
 mod pods;
 mod queue;
 mod replicaset;
+mod revisions;
 mod routes;
 mod run;
 mod statefulset;

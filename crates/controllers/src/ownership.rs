@@ -8,7 +8,8 @@ use kube::core::{Selector, SelectorExt};
 
 /// The reference that makes `owner` the controller of an object.
 pub(crate) fn controller_reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
-    owner.controller_owner_ref(&()).unwrap_or_default()
+    let reference = owner.controller_owner_ref(&()).unwrap_or_default();
+    OwnerReference { block_owner_deletion: Some(true), ..reference }
 }
 
 /// The owner that controls an object.

@@ -33,6 +33,13 @@ fn ready_since(pod: &Pod) -> Option<Option<Timestamp>> {
     Some(ready.last_transition_time.as_ref().map(|time| time.0))
 }
 
+/// When the pod became ready or ceased to be.
+pub(crate) fn changed_readiness(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    ready.last_transition_time.as_ref().map(|time| time.0)
+}
+
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     ready_since(pod).is_some()
 }

@@ -1,6 +1,6 @@
 //! Which controllers have to look at what when an object changes.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
@@ -102,6 +102,19 @@ fn replica_set_owner(context: &Context, set: &ReplicaSet) {
             for deployment in context.stores.deployments.in_namespace(&namespace) {
                 context.queues.deployments.add(Key::of(&*deployment));
             }
+        }
+    }
+}
+
+/// A revision that someone has deleted is written again.
+pub(crate) fn revision(context: &Context, change: &Change<ControllerRevision>) {
+    if change.new.is_some() {
+        return;
+    }
+    for revision in change.both() {
+        if let Some(owner) = ownership::controller(&revision.metadata) {
+            let namespace = revision.namespace().unwrap_or_default();
+            controller(context, &owner.kind, &namespace, &owner.name);
         }
     }
 }

@@ -49,6 +49,7 @@ fn watches(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
     watch!(deployments, routes::deployment);
     watch!(stateful_sets, routes::stateful_set);
     watch!(daemon_sets, routes::daemon_set);
+    watch!(revisions, routes::revision);
     watch!(jobs, routes::job);
     watch!(cron_jobs, routes::cron_job);
     watch!(budgets, routes::budget);
@@ -78,8 +79,8 @@ fn workers(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
     }
     controller!("deployment", deployments, deployment::reconcile, [deployments, replica_sets, pods]);
     controller!("replicaset", replica_sets, replicaset::reconcile, [replica_sets, pods]);
-    controller!("statefulset", stateful_sets, statefulset::reconcile, [stateful_sets, pods]);
-    controller!("daemonset", daemon_sets, daemonset::reconcile, [daemon_sets, pods, nodes]);
+    controller!("statefulset", stateful_sets, statefulset::reconcile, [stateful_sets, revisions, pods]);
+    controller!("daemonset", daemon_sets, daemonset::reconcile, [daemon_sets, revisions, pods, nodes]);
     controller!("job", jobs, job::reconcile, [jobs, pods]);
     controller!("cronjob", cron_jobs, cronjob::reconcile, [cron_jobs, jobs]);
     controller!("disruption", budgets, budget::reconcile, [budgets, pods]);

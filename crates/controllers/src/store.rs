@@ -69,6 +69,18 @@ impl<K: Resource> Store<K> {
         Some(Change { old, new: Some(object) })
     }
 
+    /// Notes that an object is ending, if it is still known.
+    pub(crate) fn ending(&self, object: K) {
+        let key = Key::of(&object);
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        let known = objects.get(&key).is_some_and(|known| {
+            known.meta().uid == object.meta().uid && version(&**known) <= version(&object)
+        });
+        if known {
+            objects.insert(key, Arc::new(object));
+        }
+    }
+
     /// Drops an object that was deleted, unless it has been created anew since.
     pub(crate) fn remove(&self, object: &K) -> Option<Change<K>> {
         let key = Key::of(object);
@@ -152,6 +164,17 @@ mod tests {
         store.apply(pod("p", "2", "12"));
         assert!(store.remove(&pod("p", "1", "11")).is_none());
         assert_eq!(store.all().len(), 1);
+    }
+
+    #[test]
+    fn what_is_gone_does_not_come_back_as_ending() {
+        let store = Store::default();
+        store.apply(pod("p", "1", "10"));
+        store.ending(pod("p", "1", "11"));
+        assert_eq!(store.all()[0].resource_version().as_deref(), Some("11"));
+        assert!(store.remove(&pod("p", "1", "11")).is_some(), "the watch still tells of the end");
+        store.ending(pod("p", "1", "11"));
+        assert!(store.all().is_empty());
     }
 
     #[test]

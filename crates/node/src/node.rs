@@ -125,6 +125,11 @@ fn watches(client: &Client, catalog: &Arc<Catalog>, pods: &Arc<Pods>) -> Vec<Joi
         tokio::spawn(follow(slices, config(), catalog.slice_sink())),
         tokio::spawn(follow(config_maps, config(), catalog.config_map_sink())),
         tokio::spawn(follow(secrets, config(), catalog.secret_sink())),
+        tokio::spawn(follow(
+            Api::<k8s_openapi::api::core::v1::Node>::all(client.clone()),
+            config(),
+            pods.node_sink(),
+        )),
         tokio::spawn(pods_after(catalog.clone(), follow(all, config(), pods.sink()))),
     ]
 }

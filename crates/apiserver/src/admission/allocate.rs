@@ -79,6 +79,10 @@ fn cluster_ip(object: &mut Value, old: Option<&Value>, used: &Used) -> Result<()
         address = free_address(used)?;
     } else if address != "None" {
         let parsed: Option<Ipv4Addr> = address.parse().ok();
+        if parsed.is_none() {
+            let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            return Err(FieldError::invalid("spec.clusterIPs[0]", address, detail).into());
+        }
         let inside =
             parsed.is_some_and(|ip| ip.to_bits() >> (32 - PREFIX) == NETWORK.to_bits() >> (32 - PREFIX));
         if !inside {

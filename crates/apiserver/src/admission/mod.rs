@@ -3,6 +3,7 @@
 mod allocate;
 mod call;
 mod pods;
+pub mod quota;
 pub mod webhooks;
 
 use serde_json::Value;
@@ -13,8 +14,11 @@ use crate::authorize;
 use crate::crd;
 use crate::object;
 use crate::registry::Resource;
-use crate::status::Result;
+use crate::status::{ApiError, Result};
 use crate::verbs::{Call, prepare};
+
+/// Namespaces that a cluster cannot be without (Kubernetes' NamespaceLifecycle plugin).
+const PROTECTED: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +54,10 @@ pub async fn admit(
 ) -> Result<Value> {
     if operation == Operation::Create {
         match &*call.resource().shard {
-            "/pods" => pods::inject_account(&call.context, &call.namespace, &mut object)?,
+            "/pods" => {
+                pods::inject_account(&call.context, &call.namespace, &mut object)?;
+                pods::tolerate_short_outages(&mut object);
+            }
             "/secrets" => pods::fill_token_secret(&call.context, &mut object),
             "certificates.k8s.io/certificatesigningrequests" => {
                 let spec = object::map_mut(&mut object, &["spec"]);
@@ -77,6 +84,13 @@ pub async fn validate(
 ) -> Result<()> {
     if let Some(object) = object {
         authorize::check_escalation(call, old, object)?;
+    }
+    let protected = operation == Operation::Delete
+        && &*call.resource().shard == "/namespaces"
+        && old.is_some_and(|old| PROTECTED.contains(&object::name(old)));
+    if protected {
+        let name = old.map(object::name).unwrap_or_default();
+        return Err(ApiError::forbidden("", "namespaces", name, "this namespace may not be deleted"));
     }
     webhooks::validate(call, operation, old, object).await
 }

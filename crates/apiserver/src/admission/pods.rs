@@ -77,6 +77,26 @@ fn mount(pod: &mut Value) {
     }
 }
 
+/// The DefaultTolerationSeconds plugin: a pod stays five minutes on a node that does not answer.
+pub fn tolerate_short_outages(pod: &mut Value) {
+    let spec = object::map_mut(pod, &["spec"]);
+    let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
+    let Some(tolerations) = tolerations.as_array_mut() else { return };
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let covers = |toleration: &Value| {
+            matches!(object::text(toleration, &["key"]), "" | "*")
+                && object::text(toleration, &["operator"]) == "Exists"
+                || object::text(toleration, &["key"]) == key
+        };
+        let concerns = |toleration: &Value| matches!(object::text(toleration, &["effect"]), "" | "NoExecute");
+        if !tolerations.iter().any(|toleration| covers(toleration) && concerns(toleration)) {
+            tolerations.push(
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}),
+            );
+        }
+    }
+}
+
 /// Puts the token of its account into a Secret that was made for one.
 pub fn fill_token_secret(context: &Context, secret: &mut Value) {
     if object::text(secret, &["type"]) != "kubernetes.io/service-account-token" {

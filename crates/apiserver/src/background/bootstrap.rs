@@ -12,6 +12,20 @@ use crate::verbs::{self, Call};
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// Priorities of what a cluster cannot do without, as Kubernetes has them.
+const PRIORITIES: [(&str, i64, &str); 2] = [
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
+
 /// Makes namespaces, the `kubernetes` service and the roles that users expect, where they are missing.
 ///
 /// # Errors
@@ -28,6 +42,10 @@ pub async fn bootstrap(context: &Arc<Context>) -> Result<()> {
     });
     let service = json!({"metadata": {"name": "kubernetes", "labels": labels}, "spec": spec});
     make(context, "", "v1", "services", "default", service).await?;
+    for (name, value, text) in PRIORITIES {
+        let class = json!({"metadata": {"name": name}, "value": value, "description": text});
+        make(context, "scheduling.k8s.io", "v1", "priorityclasses", "", class).await?;
+    }
     for role in authorize::default_roles() {
         make(context, authorize::GROUP, "v1", "clusterroles", "", role).await?;
     }

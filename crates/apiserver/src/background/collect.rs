@@ -110,6 +110,8 @@ pub async fn definition(context: &Arc<Context>, name: &str) {
         }
     }
     if context.store.list(&shard, None, None).0.is_empty() {
+        // Who sees the definition gone must not find its resource any more.
+        context.catalog.remove(&shard);
         change(context, definitions, &key, |object| {
             object::remove_finalizer(object, CLEANUP);
         })

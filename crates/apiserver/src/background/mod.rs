@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 pub use bootstrap::{bootstrap, furnish};
 
+use crate::admission::quota;
 use crate::context::Context;
 use crate::object;
 use crate::store::{EventKind, Key, Notice};
@@ -58,6 +59,10 @@ async fn resume(context: &Arc<Context>) {
 
 async fn handle(context: &Arc<Context>, notice: &Notice) {
     let (shard, event) = (&*notice.shard, &notice.event);
+    let counts = event.kind != EventKind::Modified || shard == "/resourcequotas";
+    if counts && !event.key.namespace.is_empty() && shard != "/events" {
+        quota::refresh(context, &event.key.namespace).await;
+    }
     match event.kind {
         EventKind::Deleted => {
             collect::owner_gone(context, &event.entry).await;
@@ -103,7 +108,7 @@ async fn remove(context: &Arc<Context>, shard: &str, key: &Key, uid: &str, propa
 }
 
 /// Changes an object by the server itself.
-async fn change(context: &Arc<Context>, shard: &str, key: &Key, mut edit: impl FnMut(&mut Value)) {
+pub async fn change(context: &Arc<Context>, shard: &str, key: &Key, mut edit: impl FnMut(&mut Value)) {
     let Some(resource) = context.catalog.snapshot().by_shard(shard) else { return };
     let index = resource.storage;
     let mut call = Call::internal(context, crate::registry::Served { resource, index }, &key.namespace);

@@ -3,7 +3,7 @@
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::{REVIEWS, VERBS, groups, own_group, subresources};
+use super::{REVIEWS, groups, own_group, subresources, verbs};
 use crate::registry::{Served, Snapshot};
 use crate::server::{Reply, reply};
 
@@ -72,7 +72,7 @@ fn resource(served: &Served) -> Value {
     let mut value = json!({
         "resource": &*resource.plural,
         "responseKind": kind(&version.group, &version.name, &resource.kind),
-        "scope": scope(resource.namespaced), "singularResource": &*resource.singular, "verbs": VERBS,
+        "scope": scope(resource.namespaced), "singularResource": &*resource.singular, "verbs": verbs(resource),
     });
     let own = own_group(served);
     if own && !resource.short_names.is_empty() {

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 pub use openapi::openapi;
 
 use crate::context::Context;
-use crate::registry::{Served, Snapshot, Subresource};
+use crate::registry::{Resource, Served, Snapshot, Subresource};
 use crate::server::{Reply, Request, reply};
 use crate::status::{ApiError, Result};
 
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const CUSTOM_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 
 /// A kind of question: plural, kind, and whether it stands in a namespace.
@@ -153,11 +155,16 @@ fn resources(snapshot: &Snapshot, group: &str, version: &str) -> Result<Value> {
     )
 }
 
+/// What can be done to a resource; of custom ones Kubernetes says it in another order.
+fn verbs(resource: &Resource) -> &'static [&'static str] {
+    if resource.custom { CUSTOM_VERBS } else { VERBS }
+}
+
 fn resource(served: &Served) -> Value {
     let resource = &served.resource;
     let mut value = json!({
         "name": &*resource.plural, "singularName": &*resource.singular, "namespaced": resource.namespaced,
-        "kind": &*resource.kind, "verbs": VERBS,
+        "kind": &*resource.kind, "verbs": verbs(resource),
     });
     let own = own_group(served);
     if own && !resource.short_names.is_empty() {

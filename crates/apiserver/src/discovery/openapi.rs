@@ -12,6 +12,16 @@ use crate::status::{ApiError, Result};
 
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2";
 
+/// What custom objects say of the fields that all objects have.
+const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should \
+    convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer \
+    this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const METADATA: &str = "Standard object's metadata. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
 /// Answers below `/openapi`.
 pub fn openapi(context: &Context, request: &Request, parts: &[&str]) -> Result<Reply> {
     match parts {
@@ -93,11 +103,12 @@ fn schema(served: &Served) -> Value {
         Source::Custom(text) => {
             let mut schema: Value = serde_json::from_slice(text).unwrap_or_default();
             let properties = crate::object::map_mut(&mut schema, &["properties"]);
-            for field in ["apiVersion", "kind"] {
-                properties.insert(field.into(), json!({"type": "string"}));
+            for (field, description) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+                properties.insert(field.into(), json!({"type": "string", "description": description}));
             }
             let metadata = builtin::object_meta().map_or(json!({"type": "object"}), |node| describe(&node));
             properties.insert("metadata".into(), metadata);
+            properties["metadata"]["description"] = METADATA.into();
             schema
         }
     };

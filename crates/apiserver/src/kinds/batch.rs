@@ -78,6 +78,17 @@ fn default_job(object: &mut Value) {
             object::default(labels, key, value.as_str());
         }
     }
+    default_labels(object);
+}
+
+/// A Job without labels has those of its pods.
+fn default_labels(object: &mut Value) {
+    let none =
+        object::at(object, &["metadata", "labels"]).and_then(Value::as_object).is_none_or(|l| l.is_empty());
+    let labels = object::at(object, &["spec", "template", "metadata", "labels"]).cloned();
+    if let Some(labels) = labels.filter(|_| none) {
+        object::meta_mut(object).insert("labels".into(), labels);
+    }
 }
 
 fn default_cron(object: &mut Value) {
@@ -86,6 +97,8 @@ fn default_cron(object: &mut Value) {
     object::default(spec, "suspend", false);
     object::default(spec, "successfulJobsHistoryLimit", 3);
     object::default(spec, "failedJobsHistoryLimit", 1);
+    object::map_mut(object, &["spec", "jobTemplate", "metadata"]);
+    object::map_mut(object, &["spec", "jobTemplate", "spec", "template", "metadata"]);
     pod::default_spec(object::map_mut(object, &["spec", "jobTemplate", "spec", "template", "spec"]));
 }
 
@@ -95,8 +108,13 @@ fn check_job(object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn check_cron(object: &Value, errors: &mut Vec<FieldError>) {
-    if object::text(object, &["spec", "schedule"]).is_empty() {
+    let schedule = object::text(object, &["spec", "schedule"]);
+    let fields: Vec<&str> = schedule.split_whitespace().collect();
+    if schedule.is_empty() {
         errors.push(FieldError::required("spec.schedule", ""));
+    } else if !schedule.starts_with('@') && fields.len() != 5 {
+        let detail = format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" "));
+        errors.push(FieldError::invalid("spec.schedule", schedule, detail));
     }
     let path = ["spec", "jobTemplate", "spec", "template", "spec"];
     let template = object::at(object, &path).unwrap_or(&Value::Null);
@@ -107,11 +125,8 @@ fn check_template(template: &Value, path: &str, errors: &mut Vec<FieldError>) {
     pod_check::spec(template, path, errors);
     let policy = object::text(template, &["restartPolicy"]);
     if policy == "Always" {
-        errors.push(FieldError::unsupported(
-            format!("{path}.restartPolicy"),
-            policy,
-            &["OnFailure", "Never"],
-        ));
+        let detail = "valid values: \"OnFailure\", \"Never\"";
+        errors.push(FieldError::required(format!("{path}.restartPolicy"), detail));
     }
 }
 

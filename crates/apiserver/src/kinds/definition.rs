@@ -28,9 +28,6 @@ fn default(object: &mut Value) {
         object::default(names, "listKind", format!("{kind}List"));
     }
     object::default(object::map_mut(object, &["spec", "conversion"]), "strategy", "None");
-    if !object::terminating(object) {
-        object::add_finalizer(object, CLEANUP);
-    }
     accept(object);
 }
 
@@ -123,8 +120,7 @@ fn versions(object: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(format!("{path}.name"), name, error));
         }
         let Some(schema) = object::at(version, &["schema", "openAPIV3Schema"]) else {
-            errors
-                .push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), "schemas are required"));
+            errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), ""));
             continue;
         };
         if object::text(schema, &["type"]) != "object" {

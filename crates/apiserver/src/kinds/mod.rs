@@ -11,6 +11,7 @@ pub mod node;
 pub mod pod;
 mod pod_check;
 pub mod policy;
+pub mod quantity;
 pub mod rbac;
 pub mod service;
 pub mod storage;

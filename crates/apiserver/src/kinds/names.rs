@@ -81,6 +81,17 @@ fn qualified(text: &str) -> Option<String> {
     (!word(name)).then(|| QUALIFIED.into())
 }
 
+/// What is wrong with a host name that begins with a wildcard.
+pub fn wildcard(text: &str) -> Option<String> {
+    let good = text.strip_prefix("*.").is_some_and(|rest| subdomain(rest).is_none());
+    (!good).then(|| {
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of \
+         lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', \
+         regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            .to_owned()
+    })
+}
+
 /// What is wrong with a label's value.
 pub fn label_value(text: &str) -> Option<String> {
     if text.len() > 63 {

@@ -1,7 +1,10 @@
 //! Ingresses and NetworkPolicies.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
+use super::names;
 use crate::object;
 use crate::registry::Behaviour;
 use crate::status::FieldError;
@@ -38,10 +41,38 @@ pub static NETWORK_POLICY: Behaviour = Behaviour {
         let types = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
         object::default(object::map_mut(object, &["spec"]), "policyTypes", types);
     },
+    validate: check_policy,
     columns: &[col("Pod-Selector"), AGE],
     row: |object| vec![table::selector(object::at(object, &["spec", "podSelector"]))],
     ..Behaviour::PLAIN
 };
+
+fn check_policy(object: &Value, errors: &mut Vec<FieldError>) {
+    for (list, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (index, rule) in object::list(object, &["spec", list]).iter().enumerate() {
+            for (number, peer) in object::list(rule, &[peers]).iter().enumerate() {
+                let Some(range) = object::at(peer, &["ipBlock", "cidr"]).and_then(Value::as_str) else {
+                    continue;
+                };
+                if !is_cidr(range) {
+                    let path = format!("spec.{list}[{index}].{peers}[{number}].ipBlock.cidr");
+                    let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+                    errors.push(FieldError::invalid(path, range, detail));
+                }
+            }
+        }
+    }
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let most = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|length| length <= most)
+}
 
 fn check_ingress(object: &Value, errors: &mut Vec<FieldError>) {
     let rules = object::list(object, &["spec", "rules"]);
@@ -50,6 +81,12 @@ fn check_ingress(object: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid("spec", json!({}), detail));
     }
     for (index, rule) in rules.iter().enumerate() {
+        let host = object::text(rule, &["host"]);
+        if host.contains('*')
+            && let Some(error) = names::wildcard(host)
+        {
+            errors.push(FieldError::invalid(format!("spec.rules[{index}].host"), host, error));
+        }
         for (number, path) in object::list(rule, &["http", "paths"]).iter().enumerate() {
             let at = format!("spec.rules[{index}].http.paths[{number}]");
             match object::text(path, &["pathType"]) {

@@ -41,6 +41,12 @@ fn default(object: &mut Value) {
     }
     let qos = qos_class(object);
     let status = object::map_mut(object, &["status"]);
+    // Kubernetes writes this time out even where there is none.
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(condition) = condition.as_object_mut() {
+            condition.entry("lastProbeTime").or_insert(Value::Null);
+        }
+    }
     object::default(status, "phase", "Pending");
     object::default(status, "qosClass", qos);
 }
@@ -87,6 +93,9 @@ fn default_container(container: &mut Map<String, Value>, host_network: bool) {
     for env in container.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(field) = env.pointer_mut("/valueFrom/fieldRef").and_then(Value::as_object_mut) {
             object::default(field, "apiVersion", "v1");
+        }
+        if let Some(field) = env.pointer_mut("/valueFrom/resourceFieldRef").and_then(Value::as_object_mut) {
+            object::default(field, "divisor", "0");
         }
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::names;
+use super::{names, quantity};
 use crate::object;
 use crate::status::{FieldError, Reason};
 
@@ -13,24 +13,24 @@ pub fn spec(spec: &Value, at: &str, errors: &mut Vec<FieldError>) {
     if object::list(spec, &["containers"]).is_empty() {
         errors.push(FieldError::required(format!("{at}.containers"), ""));
     }
-    let policy = object::text(spec, &["restartPolicy"]);
-    one_of(policy, &["Always", "OnFailure", "Never"], &format!("{at}.restartPolicy"), errors);
-    let dns = object::text(spec, &["dnsPolicy"]);
-    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-    one_of(dns, &policies, &format!("{at}.dnsPolicy"), errors);
     let volumes = volumes(spec, at, errors);
     let mut seen = HashSet::new();
     for list in ["initContainers", "containers"] {
         for (index, container) in object::list(spec, &[list]).iter().enumerate() {
             let path = format!("{at}.{list}[{index}]");
             let name = object::text(container, &["name"]);
+            self::container(container, &path, &volumes, errors);
             if !name.is_empty() && !seen.insert(name.to_owned()) {
                 let error = FieldError::new(format!("{path}.name"), Reason::Duplicate, "");
                 errors.push(FieldError { value: Some(name.into()), ..error });
             }
-            self::container(container, &path, &volumes, errors);
         }
     }
+    let policy = object::text(spec, &["restartPolicy"]);
+    one_of(policy, &["Always", "OnFailure", "Never"], &format!("{at}.restartPolicy"), errors);
+    let dns = object::text(spec, &["dnsPolicy"]);
+    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+    one_of(dns, &policies, &format!("{at}.dnsPolicy"), errors);
     if let Some(account) = spec.get("serviceAccountName").and_then(Value::as_str)
         && let Some(error) = (!account.is_empty()).then(|| names::subdomain(account)).flatten()
     {
@@ -85,8 +85,6 @@ fn container(container: &Value, path: &str, volumes: &HashSet<String>, errors: &
     if object::text(container, &["image"]).is_empty() {
         errors.push(FieldError::required(format!("{path}.image"), ""));
     }
-    let pull = object::text(container, &["imagePullPolicy"]);
-    one_of(pull, &["Always", "IfNotPresent", "Never"], &format!("{path}.imagePullPolicy"), errors);
     for (index, port) in object::list(container, &["ports"]).iter().enumerate() {
         let path = format!("{path}.ports[{index}]");
         match object::int(port, &["containerPort"]) {
@@ -118,30 +116,30 @@ fn container(container: &Value, path: &str, volumes: &HashSet<String>, errors: &
             errors.push(FieldError::required(format!("{path}.mountPath"), ""));
         }
     }
+    let pull = object::text(container, &["imagePullPolicy"]);
+    one_of(pull, &["Always", "IfNotPresent", "Never"], &format!("{path}.imagePullPolicy"), errors);
     resources(container, path, errors);
-}
-
-fn resources(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    for list in ["limits", "requests"] {
-        let quantities = object::at(container, &["resources", list]).and_then(Value::as_object);
-        for (name, quantity) in quantities.into_iter().flatten() {
-            let text = quantity.as_str().map_or_else(|| quantity.to_string(), str::to_owned);
-            if !is_quantity(&text) {
-                let detail = "quantities must match the regular expression \
-                    '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-                errors.push(FieldError::invalid(format!("{path}.resources.{list}[{name}]"), text, detail));
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        for action in ["httpGet", "tcpSocket", "grpc"] {
+            if let Some(port) = object::int(container, &[probe, action, "port"]) {
+                port_number(port, &format!("{path}.{probe}.{action}.port"), errors);
             }
         }
     }
 }
 
-fn is_quantity(text: &str) -> bool {
-    let digits = text.trim_start_matches(['+', '-']);
-    let suffix = digits.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let number = &digits[..digits.len() - suffix.len()];
-    let known = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    let exponent = |s: &str| s.strip_prefix(['e', 'E']).is_some_and(|n| n.parse::<i32>().is_ok());
-    number.parse::<f64>().is_ok() && (known.contains(&suffix) || exponent(suffix))
+/// No more may be asked for than is allowed.
+fn resources(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let requests = object::at(container, &["resources", "requests"]).and_then(Value::as_object);
+    for (name, request) in requests.into_iter().flatten() {
+        let Some(limit) = object::at(container, &["resources", "limits", name]) else { continue };
+        let (request, limit) = (text(request), text(limit));
+        if quantity::parse(&request) > quantity::parse(&limit) {
+            let detail = format!("must be less than or equal to {name} limit of {limit}");
+            errors.push(FieldError::invalid(format!("{path}.resources.requests"), request, detail));
+        }
+    }
 }
 
 /// Checks a port number.
@@ -202,19 +200,20 @@ mod tests {
     fn broken_pods_are_told_field_by_field() {
         assert_eq!(errors(json!({})), ["spec.containers: Required value"]);
         let containers = json!([{"name": "A", "ports": [{"containerPort": 70000}], "volumeMounts":
-            [{"name": "none", "mountPath": "/x"}], "resources": {"limits": {"cpu": "lots"}}}]);
+            [{"name": "none", "mountPath": "/x"}], "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1001m"}}}]);
         let told = errors(json!({"containers": containers, "restartPolicy": "Sometimes"}));
         assert_eq!(told.len(), 6);
         assert!(
-            told[0].starts_with("spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: ")
+            told[0].starts_with("spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label")
         );
+        assert_eq!(told[1], "spec.containers[0].image: Required value");
         assert!(
-            told[1].starts_with("spec.containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label")
+            told[2].ends_with("containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive")
         );
-        assert_eq!(told[2], "spec.containers[0].image: Required value");
+        assert_eq!(told[3], "spec.containers[0].volumeMounts[0].name: Not found: \"none\"");
+        assert!(told[4].ends_with("Invalid value: \"1001m\": must be less than or equal to cpu limit of 1"));
         assert!(
-            told[3].ends_with("containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive")
+            told[5].starts_with("spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: ")
         );
-        assert_eq!(told[4], "spec.containers[0].volumeMounts[0].name: Not found: \"none\"");
     }
 }

@@ -9,6 +9,7 @@ use crate::table::{AGE, Column, col, wide};
 
 /// Roles and ClusterRoles: `kubectl` shows when they were made.
 pub static ROLE: Behaviour = Behaviour {
+    validate: check_rules,
     columns: &[col("Created At")],
     row: |object| vec![object::meta(object, "creationTimestamp").into()],
     path_names: true,
@@ -47,6 +48,28 @@ fn default(object: &mut Value) {
     }
 }
 
+fn check_rules(object: &Value, errors: &mut Vec<FieldError>) {
+    for (index, rule) in object::list(object, &["rules"]).iter().enumerate() {
+        let path = format!("rules[{index}]");
+        let empty = |field: &str| object::list(rule, &[field]).is_empty();
+        if empty("verbs") {
+            errors
+                .push(FieldError::required(format!("{path}.verbs"), "verbs must contain at least one value"));
+        }
+        if !empty("nonResourceURLs") {
+            continue;
+        }
+        if empty("apiGroups") {
+            let detail = "resource rules must supply at least one api group";
+            errors.push(FieldError::required(format!("{path}.apiGroups"), detail));
+        }
+        if empty("resources") {
+            let detail = "resource rules must supply at least one resource";
+            errors.push(FieldError::required(format!("{path}.resources"), detail));
+        }
+    }
+}
+
 fn validate(object: &Value, errors: &mut Vec<FieldError>) {
     let kind = object::text(object, &["roleRef", "kind"]);
     if !["Role", "ClusterRole"].contains(&kind) {
@@ -54,6 +77,11 @@ fn validate(object: &Value, errors: &mut Vec<FieldError>) {
     }
     if object::text(object, &["roleRef", "name"]).is_empty() {
         errors.push(FieldError::required("roleRef.name", ""));
+    }
+    for (index, subject) in object::list(object, &["subjects"]).iter().enumerate() {
+        if object::text(subject, &["name"]).is_empty() {
+            errors.push(FieldError::required(format!("subjects[{index}].name"), ""));
+        }
     }
 }
 

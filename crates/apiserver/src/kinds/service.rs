@@ -81,9 +81,6 @@ fn default(object: &mut Value) {
 fn validate(object: &Value, errors: &mut Vec<FieldError>) {
     let kind = object::text(object, &["spec", "type"]);
     let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-    if !kinds.contains(&kind) {
-        errors.push(FieldError::unsupported("spec.type", kind, &kinds));
-    }
     let ports = object::list(object, &["spec", "ports"]);
     let headless = object::text(object, &["spec", "clusterIP"]) == "None";
     if ports.is_empty() && !headless && kind != "ExternalName" {
@@ -120,6 +117,9 @@ fn validate(object: &Value, errors: &mut Vec<FieldError>) {
                 &["SCTP", "TCP", "UDP"],
             ));
         }
+    }
+    if !kinds.contains(&kind) {
+        errors.push(FieldError::unsupported("spec.type", kind, &kinds));
     }
     let affinity = object::text(object, &["spec", "sessionAffinity"]);
     if !["None", "ClientIP"].contains(&affinity) {

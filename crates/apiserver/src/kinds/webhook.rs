@@ -50,6 +50,10 @@ fn validate(object: &Value, errors: &mut Vec<FieldError>) {
             let detail = "should be a domain with at least three segments separated by dots";
             errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
         }
+        if !["None", "NoneOnDryRun"].contains(&object::text(webhook, &["sideEffects"])) {
+            let detail = "must specify one of None, NoneOnDryRun";
+            errors.push(FieldError::required(format!("{path}.sideEffects"), detail));
+        }
         let config = webhook.get("clientConfig").unwrap_or(&Value::Null);
         if config.get("url").is_some() == config.get("service").is_some() {
             let detail = "exactly one of url or service is required";

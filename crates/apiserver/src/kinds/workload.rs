@@ -170,7 +170,21 @@ fn default_stateful(object: &mut Value) {
     );
 }
 
+/// The annotation by which old clients knew a DaemonSet's templates.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// Counts a DaemonSet's templates.
+pub fn count_template(old: &Value, new: &mut Value) {
+    let template = |object: &Value| object::at(object, &["spec", "template"]).cloned();
+    let count =
+        object::text(old, &["metadata", "annotations", TEMPLATE_GENERATION]).parse::<u64>().unwrap_or(1);
+    let count = count + u64::from(template(old) != template(new));
+    let annotations = object::map_mut(new, &["metadata", "annotations"]);
+    annotations.insert(TEMPLATE_GENERATION.into(), count.to_string().into());
+}
+
 fn default_daemon(object: &mut Value) {
+    object::default(object::map_mut(object, &["metadata", "annotations"]), TEMPLATE_GENERATION, "1");
     default_template(object);
     let spec = object::map_mut(object, &["spec"]);
     object::default(spec, "revisionHistoryLimit", 10);
@@ -179,30 +193,40 @@ fn default_daemon(object: &mut Value) {
 }
 
 fn check(object: &Value, errors: &mut Vec<FieldError>) {
+    check_replicas(object, errors);
     let selector = object::at(object, &["spec", "selector"]);
-    let labels = object::at(object, &["spec", "template", "metadata", "labels"]);
-    match selector {
-        None => errors.push(FieldError::required("spec.selector", "")),
-        Some(selector) => {
-            let parsed = Labels::from_object(selector);
-            if parsed.is_empty() {
-                let detail = "empty selector is invalid for deployment";
-                errors.push(FieldError::invalid("spec.selector", selector.clone(), detail));
-            } else if !parsed.matches(|key| labels.and_then(|l| l.get(key)).and_then(Value::as_str)) {
-                let detail = "`selector` does not match template `labels`";
-                let labels = labels.cloned().unwrap_or_else(|| json!({}));
-                errors.push(FieldError::invalid("spec.template.metadata.labels", labels, detail));
-            }
-        }
+    // Kubernetes leaves it to the labels to tell of a DaemonSet without one.
+    if selector.is_none() && object::text(object, &["kind"]) != "DaemonSet" {
+        errors.push(FieldError::required("spec.selector", ""));
     }
-    check_template(object, errors);
+    let labels = object::at(object, &["spec", "template", "metadata", "labels"]);
+    let parsed = selector.map(Labels::from_object).unwrap_or_default();
+    if let Some(selector) = selector.filter(|_| parsed.is_empty()) {
+        let detail = "empty selector is invalid for deployment";
+        errors.push(FieldError::invalid("spec.selector", selector.clone(), detail));
+    } else if parsed.is_empty()
+        || !parsed.matches(|key| labels.and_then(|l| l.get(key)).and_then(Value::as_str))
+    {
+        let detail = "`selector` does not match template `labels`";
+        let labels = labels.cloned().unwrap_or_default();
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels, detail));
+    }
+    check_pods(object, errors);
 }
 
-fn check_template(object: &Value, errors: &mut Vec<FieldError>) {
+fn check_replicas(object: &Value, errors: &mut Vec<FieldError>) {
     if object::int(object, &["spec", "replicas"]).is_some_and(|n| n < 0) {
         let value = object["spec"]["replicas"].clone();
         errors.push(FieldError::invalid("spec.replicas", value, "must be greater than or equal to 0"));
     }
+}
+
+fn check_template(object: &Value, errors: &mut Vec<FieldError>) {
+    check_replicas(object, errors);
+    check_pods(object, errors);
+}
+
+fn check_pods(object: &Value, errors: &mut Vec<FieldError>) {
     let path = ["spec", "template", "metadata", "labels"];
     names::labels(object, &path, "spec.template.labels", errors);
     let template = object::at(object, &["spec", "template", "spec"]).unwrap_or(&Value::Null);

@@ -91,12 +91,23 @@ impl Fields {
         self
     }
 
-    /// Leaves out the places of list items that have fields of their own.
+    /// Leaves out places that have fields of their own, and those of list items.
     pub fn drop_items(&mut self) {
         for (key, child) in &mut self.children {
             child.drop_items();
-            if key.starts_with("k:") {
+            if key.starts_with("k:") || !child.children.is_empty() {
                 child.member = false;
+            }
+        }
+        self.children.retain(|_, child| !child.is_empty());
+    }
+
+    /// Leaves out places below which the other set has fields.
+    pub fn spare_parents_of(&mut self, other: &Self) {
+        for (key, child) in &mut self.children {
+            if let Some(kept) = other.children.get(key) {
+                child.member &= kept.children.is_empty();
+                child.spare_parents_of(kept);
             }
         }
         self.children.retain(|_, child| !child.is_empty());
@@ -194,37 +205,88 @@ pub fn of(node: &Node, object: &Value) -> Fields {
 
 /// The fields whose values differ from the old object's, or are new.
 pub fn changed(node: &Node, old: Option<&Value>, new: &Value) -> Fields {
-    walk(Some(node), old, new, 0, "")
+    walk(Some(node), old, new, Place::root(node, false))
 }
 
-fn walk(node: Option<&Node>, old: Option<&Value>, new: &Value, depth: usize, parent: &str) -> Fields {
+/// As [`changed`]; objects and lists that are new count themselves, as in Kubernetes' entries of updates.
+pub fn written(node: &Node, old: Option<&Value>, new: &Value) -> Fields {
+    walk(Some(node), old, new, Place::root(node, true))
+}
+
+/// Parts that Kubernetes' built-in objects always have: writing into them does not make them.
+const ALWAYS: &[&str] = &[
+    "metadata",
+    "spec",
+    "status",
+    "template",
+    "strategy",
+    "updateStrategy",
+    "jobTemplate",
+    "containers",
+    "loadBalancer",
+];
+
+/// Where a walk is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    depth: usize,
+    /// The field's name.
+    parent: &'a str,
+    /// Whether objects and lists count themselves.
+    parents: bool,
+    /// Whether all around is new.
+    whole: bool,
+    /// Whether the object is of a custom kind.
+    custom: bool,
+}
+
+impl Place<'_> {
+    fn root(node: &Node, parents: bool) -> Self {
+        // Built-in types have names.
+        Place { depth: 0, parent: "", parents, whole: false, custom: node.name.is_empty() }
+    }
+
+    /// Whether an object or list at this place counts itself.
+    fn counts(self, old: Option<&Value>) -> bool {
+        let always =
+            !self.whole && (self.parent == "metadata" || !self.custom && ALWAYS.contains(&self.parent));
+        self.parents && self.depth > 0 && old.is_none() && !always
+    }
+}
+
+fn walk(node: Option<&Node>, old: Option<&Value>, new: &Value, place: Place<'_>) -> Fields {
+    let Place { depth, parent, .. } = place;
     if old == Some(new) {
         return Fields::default();
     }
     match new {
         Value::Object(map) if granular(node) && (!map.is_empty() || depth == 0) => {
-            let old = old.and_then(Value::as_object);
             let mut fields = Fields::default();
+            let counts = place.counts(old);
+            let old = old.and_then(Value::as_object);
             for (key, value) in map.iter().filter(|(key, _)| owned(depth, parent, key)) {
-                let child = walk(below(node, key), old.and_then(|o| o.get(key)), value, depth + 1, key);
+                let place = Place { depth: depth + 1, parent: key, ..place };
+                let child = walk(below(node, key), old.and_then(|o| o.get(key)), value, place);
                 if !child.is_empty() {
                     fields.children.insert(format!("f:{key}"), child);
                 }
             }
+            fields.member = counts && !fields.children.is_empty();
             fields
         }
         Value::Array(list) if !list.is_empty() && node.is_some_and(|n| n.list != ListType::Atomic) => {
             let Some(node) = node else { return Fields::leaf() };
             let items = node.items.as_deref();
             let before = old.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let mut fields = Fields::default();
+            let mut fields = Fields { member: place.counts(old), ..Fields::default() };
             for item in list {
                 let Some(edge) = edge(&node.list, items, item) else { continue };
                 let same = before.iter().find(|b| self::edge(&node.list, items, b).as_deref() == Some(&edge));
                 let mut child = if node.list == ListType::Set {
                     Fields::default()
                 } else {
-                    walk(items, same, item, depth + 1, "")
+                    let whole = place.whole || same.is_none();
+                    walk(items, same, item, Place { depth: depth + 1, parent: "", whole, ..place })
                 };
                 child.member = same.is_none();
                 if !child.is_empty() {

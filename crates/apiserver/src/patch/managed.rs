@@ -45,9 +45,12 @@ impl Entry {
 
     fn to_value(&self) -> Value {
         let mut value = json!({
-            "manager": self.manager, "operation": self.operation, "apiVersion": self.api_version, "time": self.time,
+            "manager": self.manager, "operation": self.operation, "apiVersion": self.api_version,
             "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_value(),
         });
+        if !self.time.is_empty() {
+            value["time"] = self.time.as_str().into();
+        }
         if !self.subresource.is_empty() {
             value["subresource"] = self.subresource.as_str().into();
         }
@@ -63,7 +66,12 @@ fn entries(object: &Value) -> Vec<Entry> {
     object::list(object, &["metadata", "managedFields"]).iter().map(Entry::parse).collect()
 }
 
-fn store(object: &mut Value, entries: &[Entry]) {
+/// Keeps entries in Kubernetes' order: what was applied first, then by time and name.
+fn store(object: &mut Value, entries: &mut [Entry]) {
+    entries.sort_by(|a, b| {
+        let key = |e: &Entry| (e.operation.clone(), e.time.clone(), e.manager.clone(), e.subresource.clone());
+        key(a).cmp(&key(b))
+    });
     let list: Vec<Value> = entries.iter().filter(|e| !e.fields.is_empty()).map(Entry::to_value).collect();
     let meta = object::meta_mut(object);
     if list.is_empty() {
@@ -77,9 +85,12 @@ fn store(object: &mut Value, entries: &[Entry]) {
 pub fn track_update(node: &Node, old: Option<&Value>, new: &mut Value, manager: &str, subresource: &str) {
     let api_version = object::text(new, &["apiVersion"]).to_owned();
     let owner = Owner { manager, api_version: &api_version, subresource };
-    let mut entries = old.map(entries).unwrap_or_default();
-    let changed = fields::changed(node, old, new);
-    let removed = old.map(|old| fields::of(node, old).difference(&fields::of(node, new))).unwrap_or_default();
+    // A client may have changed the entries themselves.
+    let mut entries =
+        Some(entries(new)).filter(|e| !e.is_empty()).or_else(|| old.map(entries)).unwrap_or_default();
+    let changed = fields::written(node, old, new);
+    let all = |object: &Value| fields::written(node, None, object);
+    let removed = old.map(|old| all(old).difference(&all(new))).unwrap_or_default();
     let mine = entries.iter().position(|e| e.is(&owner, "Update"));
     let gone = changed.clone().union(&removed);
     for (index, entry) in entries.iter_mut().enumerate() {
@@ -95,7 +106,7 @@ pub fn track_update(node: &Node, old: Option<&Value>, new: &mut Value, manager: 
             None => entries.push(new_entry(&owner, "Update", changed)),
         }
     }
-    store(new, &entries);
+    store(new, &mut entries);
 }
 
 fn new_entry(owner: &Owner<'_>, operation: &str, fields: Fields) -> Entry {
@@ -142,15 +153,21 @@ pub fn apply(node: &Node, live: &Value, applied: &Value, owner: &Owner<'_>, forc
     if let Some(mine) = mine {
         let others = entries.iter().enumerate().filter(|(index, _)| *index != mine);
         let others = others.fold(Fields::default(), |all, (_, entry)| all.union(&entry.fields));
-        let dropped = entries[mine].fields.difference(&set).difference(&others);
+        let mut dropped = entries[mine].fields.difference(&set).difference(&others);
+        dropped.spare_parents_of(&set);
         merge::remove(Some(node), &mut object, &dropped, &others);
     }
-    match mine {
-        Some(mine) if entries[mine].fields == set => {}
-        Some(mine) => entries[mine] = new_entry(owner, "Apply", set),
-        None => entries.push(new_entry(owner, "Apply", set)),
+    let mut entry = new_entry(owner, "Apply", set);
+    if object == *live {
+        // Who applies what is there already gets no time for it.
+        entry.time = mine.map(|mine| entries[mine].time.clone()).unwrap_or_default();
     }
-    store(&mut object, &entries);
+    match mine {
+        Some(mine) if entries[mine].fields == entry.fields => {}
+        Some(mine) => entries[mine] = entry,
+        None => entries.push(entry),
+    }
+    store(&mut object, &mut entries);
     Ok(object)
 }
 
@@ -168,7 +185,9 @@ fn conflict(conflicts: &[(Entry, String)]) -> ApiError {
         } else {
             format!(" with subresource {:?}", entry.subresource)
         };
-        format!("conflict with {:?}{sub} using {}", entry.manager, entry.api_version)
+        let using =
+            if entry.operation == "Update" { format!(" using {}", entry.api_version) } else { String::new() };
+        format!("conflict with {:?}{sub}{using}", entry.manager)
     };
     let causes: Vec<Value> = conflicts
         .iter()

@@ -248,7 +248,9 @@ fn resource(row: &Row) -> Resource {
         subresources: row.subresources,
         columns: None,
         conversion: None,
-        deprecation: None,
+        deprecation: (row.kind == "Endpoints").then(|| {
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()
+        }),
         source: Source::Traced(row.trace),
         schema: OnceLock::new(),
     };

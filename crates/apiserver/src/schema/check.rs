@@ -1,8 +1,11 @@
 //! Unknown fields, and the JSON types of built-in objects.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::{Node, Type};
+use crate::kinds::quantity;
 
 /// Finds fields that the schema does not know, as paths in Kubernetes' form; with `prune`, also removes them.
 pub fn unknown(node: &Node, value: &mut Value, prune: bool) -> Vec<String> {
@@ -50,6 +53,44 @@ fn walk(node: &Node, value: &mut Value, path: &str, prune: bool, found: &mut Vec
     }
 }
 
+/// Where a text stops being base64, as Go's decoder counts.
+fn no_base64(text: &str) -> Option<usize> {
+    if STANDARD.decode(text).is_ok() {
+        return None;
+    }
+    let alphabet = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=');
+    let broken = text.bytes().position(|c| !alphabet(c));
+    Some(broken.unwrap_or(text.len() / 4 * 4))
+}
+
+/// A JSON value's kind, as Go's decoder names it.
+pub fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// A value as Go's `%+v` prints it.
+pub fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut pairs: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            pairs.sort();
+            format!("map[{}]", pairs.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
 fn embedded_field(node: &Node, key: &str) -> bool {
     node.embedded && matches!(key, "apiVersion" | "kind" | "metadata")
 }
@@ -93,13 +134,25 @@ fn check(node: &Node, value: &mut Value, path: &str, owner: &str) -> Result<(), 
             "parsing time {value} as \"2006-01-02T15:04:05Z07:00\": cannot parse {value} as \"2006\""
         ));
     }
+    if let (Type::Bytes, Some(text)) = (node.kind, value.as_str())
+        && let Some(place) = no_base64(text)
+    {
+        return Err(format!("illegal base64 data at input byte {place}"));
+    }
+    if let (Type::Quantity, Some(text)) = (node.kind, value.as_str())
+        && quantity::parse(text).is_none()
+    {
+        return Err(quantity::FORM.to_owned());
+    }
     match value {
         Value::Object(map) if node.kind != Type::Any => {
             map.retain(|_, child| !child.is_null());
             let owner = if node.name.is_empty() { owner } else { node.name };
             for (key, child) in map.iter_mut() {
                 if let Some(field) = node.field(key) {
-                    check(field, child, &join(path, key), owner)?;
+                    // The values of a map bear the map's path.
+                    let path = if node.kind == Type::Map { path.to_owned() } else { join(path, key) };
+                    check(field, child, &path, owner)?;
                 }
             }
         }

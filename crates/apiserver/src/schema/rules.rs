@@ -67,14 +67,12 @@ fn check(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, found, detail));
         return;
     }
-    if let Some(rules) = &node.rules {
-        scalars(rules, value, path, errors);
-        sizes(rules, value, path, errors);
-        logic(rules, value, path, errors);
-    }
     match value {
         Value::Object(map) => {
-            for (key, child) in map {
+            // In the order of names, as Kubernetes tells of them.
+            let mut children: Vec<_> = map.iter().collect();
+            children.sort_unstable_by_key(|(key, _)| *key);
+            for (key, child) in children {
                 if let Some(field) = node.fields.get(key.as_str()).or(node.items.as_ref()) {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     check(field, child, &path, errors);
@@ -90,6 +88,12 @@ fn check(node: &Node, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
             }
         }
         _ => {}
+    }
+    // Kubernetes tells of what stands within first.
+    if let Some(rules) = &node.rules {
+        scalars(rules, value, path, errors);
+        sizes(rules, value, path, errors);
+        logic(rules, value, path, errors);
     }
 }
 

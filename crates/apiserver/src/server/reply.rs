@@ -43,6 +43,10 @@ pub fn json(code: StatusCode, value: &Value) -> Reply {
 
 /// An error.
 pub fn error(error: &ApiError) -> Reply {
+    if error.is_no_path() {
+        // As Go's servers say it; clients word it themselves.
+        return bytes(error.code, "text/plain; charset=utf-8", "404 page not found\n");
+    }
     let mut reply = json(error.code, &error.to_status());
     if error.code == StatusCode::UNAUTHORIZED {
         reply.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -65,6 +65,10 @@ fn query(request: &Request) -> String {
 pub async fn log(call: &Call, request: Request, name: &str) -> Result<Reply> {
     let pod = found(call, name)?;
     let container = container(&request, &pod)?;
+    if object::text(&pod, &["spec", "nodeName"]).is_empty() {
+        // Nothing has been said yet.
+        return Ok(reply::bytes(StatusCode::OK, "text/plain", Bytes::new()));
+    }
     let socket = socket(call, &pod)?;
     let path = format!("/containerLogs/{}/{name}/{container}{}", call.namespace, query(&request));
     let response = send(socket, http::Request::get(path), &HeaderMap::new(), Bytes::new()).await?;

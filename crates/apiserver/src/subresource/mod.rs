@@ -26,7 +26,7 @@ pub async fn dispatch(
     let served = call.served.clone();
     match (&*served.resource.shard, sub, method) {
         (_, "scale", method) if served.version().scale.is_some() => {
-            scale::dispatch(&mut call, &mut request, name, &method).await
+            scale::dispatch(&mut call, &mut request, name, &method, shape).await
         }
         ("/serviceaccounts", "token", Method::POST) => token::create(&call, &mut request, name).await,
         ("/pods", "binding", Method::POST) => bind(&mut call, &mut request, name).await,
@@ -54,7 +54,7 @@ pub async fn dispatch(
         ("certificates.k8s.io/certificatesigningrequests", "approval", Method::PATCH) => {
             verbs::patch_part(&mut call, &mut request, name, Part::Status, shape).await
         }
-        _ => Err(ApiError::no_such_resource()),
+        _ => Err(ApiError::no_such_subresource()),
     }
 }
 

@@ -8,16 +8,24 @@ use crate::object;
 use crate::registry::Scale;
 use crate::server::{Reply, Request, reply};
 use crate::status::{ApiError, FieldError, Result};
-use crate::verbs::{Call, Changed, Part, update};
+use crate::verbs::{Call, Changed, Part, Shape, update};
 
 /// Answers a request for an object's scale.
-pub async fn dispatch(call: &mut Call, request: &mut Request, name: &str, method: &Method) -> Result<Reply> {
+pub async fn dispatch(
+    call: &mut Call,
+    request: &mut Request,
+    name: &str,
+    method: &Method,
+    shape: Shape,
+) -> Result<Reply> {
     let Some(paths) = call.served.version().scale.clone() else {
-        return Err(ApiError::no_such_resource());
+        return Err(ApiError::no_such_subresource());
     };
     let current = found(call, name)?;
     if *method == Method::GET {
-        return Ok(reply::json(StatusCode::OK, &scale(&paths, &current)));
+        let scale = scale(&paths, &current);
+        let answer = if matches!(shape, Shape::Table(_)) { table(&scale) } else { scale };
+        return Ok(reply::json(StatusCode::OK, &answer));
     }
     let sent = body(request).await?;
     let json_patch = sent.is_array();
@@ -63,6 +71,24 @@ pub async fn dispatch(call: &mut Call, request: &mut Request, name: &str, method
     })
     .await?;
     Ok(reply::json(StatusCode::OK, &scale(&paths, &stored)))
+}
+
+/// As `kubectl get --subresource=scale` shows it.
+fn table(scale: &Value) -> Value {
+    let column = |name: &str, kind: &str| json!({"name": name, "type": kind, "format": "", "description": "", "priority": 0});
+    let cells = json!([
+        object::name(scale),
+        object::int(scale, &["spec", "replicas"]),
+        object::int(scale, &["status", "replicas"]),
+        crate::table::age(scale, jiff::Timestamp::now()),
+    ]);
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {},
+        "columnDefinitions": [
+            column("Name", "string"), column("Desired", "integer"), column("Available", "integer"), column("Age", "string"),
+        ],
+        "rows": [{"cells": cells, "object": scale}],
+    })
 }
 
 fn scale(paths: &Scale, object: &Value) -> Value {

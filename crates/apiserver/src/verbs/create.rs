@@ -51,6 +51,9 @@ async fn store(call: &mut Call, mut object: Value, manager: &str) -> Result<Valu
     let _allocation = admission::allocation_guard(call).await;
     let mut object = admission::allocate(call, None, object)?;
     prepare::validate(call, None, &object)?;
+    if resource.namespaced {
+        admission::quota::check(&call.context, &resource, &call.namespace, &object)?;
+    }
     admission::validate(call, Operation::Create, None, Some(&object)).await?;
     if object::at(&object, &["metadata", "managedFields"]).is_none() {
         managed::track_update(&resource.stored().schema(), None, &mut object, manager, &call.subresource);

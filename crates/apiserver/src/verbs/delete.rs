@@ -7,6 +7,7 @@ use super::read::Selection;
 use super::{Call, Shape, body};
 use crate::admission::{self, Operation};
 use crate::context::{must_get, refused};
+use crate::kinds::definition::CLEANUP;
 use crate::object;
 use crate::registry::Resource;
 use crate::server::{Reply, Request, reply};
@@ -154,6 +155,9 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions) -> Value {
         let end = jiff::Timestamp::from_second(now.as_second() + grace).unwrap_or(now);
         meta.insert("deletionTimestamp".into(), object::timestamp(end).into());
         meta.insert("deletionGracePeriodSeconds".into(), grace.into());
+    }
+    if &*resource.kind == "CustomResourceDefinition" && !terminating {
+        object::add_finalizer(&mut object, CLEANUP);
     }
     if &*resource.shard == "/namespaces" {
         object::map_mut(&mut object, &["status"]).insert("phase".into(), "Terminating".into());

@@ -43,6 +43,8 @@ pub struct Call {
     pub options: Options,
     /// Subresource that is written; empty for the object itself.
     pub subresource: String,
+    /// Whether the change is a patch, for which some mistakes have other words.
+    pub patching: bool,
     /// Warnings for the client's user.
     pub warnings: Vec<String>,
 }
@@ -57,6 +59,7 @@ impl Call {
             user: User::system(),
             options: Options::internal(),
             subresource: String::new(),
+            patching: false,
             warnings: Vec::new(),
         }
     }
@@ -90,6 +93,7 @@ pub async fn dispatch(
         user: request.user.clone(),
         options: Options::of(&request),
         subresource: target.subresource.clone().unwrap_or_default(),
+        patching: method == Method::PATCH,
         warnings: Vec::new(),
     };
     if let Some(deprecation) = &target.served.version().deprecation {

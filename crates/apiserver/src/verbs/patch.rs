@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::update::{Changed, update};
 use super::{Call, Part, Shape, body, create, prepare};
 use crate::object;
-use crate::patch::{managed, strategic};
-use crate::schema::Node;
+use crate::patch::{last_applied, managed, strategic};
+use crate::schema::{Node, check};
 use crate::server::{Reply, Request};
 use crate::status::{ApiError, FieldError, Result};
 use crate::store::Key;
@@ -19,8 +19,7 @@ enum Patch {
     Apply(Value),
 }
 
-const TYPES: &str = "application/json-patch+json, application/merge-patch+json, \
-    application/strategic-merge-patch+json, application/apply-patch+yaml";
+const TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 /// Patches an object and answers.
 pub async fn patch(
@@ -35,7 +34,7 @@ pub async fn patch(
         Patch::Apply(object) => apply(call, name, object, part).await?,
         patch => {
             let schema = call.served.version().schema();
-            (update(call, name, part, |old| patched(&schema, old, &patch)).await?, false)
+            (update(call, name, part, |old| patched(&schema, old, name, &patch)).await?, false)
         }
     };
     Ok(call.reply(if created { StatusCode::CREATED } else { StatusCode::OK }, stored, shape))
@@ -53,7 +52,7 @@ async fn read(call: &Call, request: &mut Request) -> Result<Patch> {
     match media.as_str() {
         "application/json-patch+json" => {
             let patch = serde_json::from_slice(&bytes);
-            patch.map(Patch::Json).map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))
+            patch.map(Patch::Json).map_err(|error| not_a_json_patch(&bytes, &error))
         }
         "application/merge-patch+json" => body::parse(&bytes, false).and_then(whole).map(Patch::Merge),
         // Custom resources have no merge keys.
@@ -73,20 +72,43 @@ async fn read(call: &Call, request: &mut Request) -> Result<Patch> {
 }
 
 fn whole(value: Value) -> Result<Value> {
-    if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("a patch must be an object")) }
+    if value.is_object() {
+        return Ok(value);
+    }
+    let found = check::json_kind(&value);
+    let message = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+    Err(ApiError::bad_request(message))
 }
 
-fn patched(schema: &Node, old: &Value, patch: &Patch) -> Result<Changed> {
+/// What Kubernetes says of a JSON patch that cannot be done.
+fn rejected() -> ApiError {
+    let text = "the server rejected our request due to an error in our request";
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text)
+}
+
+fn not_a_json_patch(bytes: &[u8], error: &serde_json::Error) -> ApiError {
+    match serde_json::from_slice::<Value>(bytes) {
+        // Operations that do not exist, or lack what they need.
+        Ok(Value::Array(_)) => rejected(),
+        Ok(other) => {
+            let found = check::json_kind(&other);
+            let message = format!(
+                "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
+            );
+            ApiError::bad_request(message)
+        }
+        Err(_) => ApiError::bad_request(format!("error decoding patch: {error}")),
+    }
+}
+
+fn patched(schema: &Node, old: &Value, name: &str, patch: &Patch) -> Result<Changed> {
     let mut object = old.clone();
     // What a patch does not name keeps no revision: only a patch that names one insists on it.
     object::remove(&mut object, &["metadata", "resourceVersion"]);
     match patch {
         Patch::Json(patch) => {
             object = old.clone();
-            json_patch::patch(&mut object, patch).map_err(|e| {
-                let text = format!("the server rejected our request due to an error in our request: {e}");
-                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", text)
-            })?;
+            json_patch::patch(&mut object, patch).map_err(|_| rejected())?;
             if object::meta(&object, "resourceVersion") == object::meta(old, "resourceVersion") {
                 object::remove(&mut object, &["metadata", "resourceVersion"]);
             }
@@ -97,7 +119,23 @@ fn patched(schema: &Node, old: &Value, patch: &Patch) -> Result<Changed> {
         }
         Patch::Apply(_) => {}
     }
+    let given = object::name(&object);
+    if given != name {
+        let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+        return Err(ApiError::bad_request(message));
+    }
+    if let Patch::Strategic(patch) = patch {
+        fits(schema, &object, patch)?;
+    }
     Ok(Changed { object, tracked: false })
+}
+
+/// Whether a strategic patch left values of the right types: those of wrong ones are told with the patch.
+fn fits(schema: &Node, object: &Value, patch: &Value) -> Result<()> {
+    let Err(error) = check::types(schema, &mut object.clone()) else { return Ok(()) };
+    let Some((_, wanted)) = error.rsplit_once("of type ") else { return Ok(()) };
+    let told = FieldError::invalid("patch", check::go_text(patch), format!("unrecognized type: {wanted}"));
+    Err(ApiError::invalid("", "", "", &[told]))
 }
 
 async fn apply(call: &mut Call, name: &str, object: Value, part: Part) -> Result<(Value, bool)> {
@@ -141,6 +179,7 @@ async fn apply(call: &mut Call, name: &str, object: Value, part: Part) -> Result
         }
         old["apiVersion"] = (*version).into();
         let mut object = managed::apply(&schema, &old, &applied, &owner, force)?;
+        last_applied::sync(&manager, &applied, &mut object);
         if object::meta(&applied, "resourceVersion").is_empty() {
             object::remove(&mut object, &["metadata", "resourceVersion"]);
         }

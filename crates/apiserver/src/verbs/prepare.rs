@@ -214,7 +214,15 @@ pub fn spec_differs(old: &Value, new: &Value) -> bool {
         }
         value
     };
-    strip(old) != strip(new)
+    let mut old = strip(old);
+    // That a pod has got its node is no new wish of its user.
+    if object::text(&old, &["spec", "nodeName"]).is_empty()
+        && let Some(node) = object::at(new, &["spec", "nodeName"])
+        && object::at(new, &["spec", "containers"]).is_some()
+    {
+        object::map_mut(&mut old, &["spec"]).insert("nodeName".into(), node.clone());
+    }
+    old != strip(new)
 }
 
 /// An empty object of the resource, for patches that create.

@@ -39,7 +39,13 @@ impl Selection {
         for path in fields.paths() {
             let generic = matches!(path, "metadata.name" | "metadata.namespace");
             if !generic && !known.iter().any(|(name, _)| *name == path) {
-                let message = format!("field label not supported: {path}");
+                let message = if known.is_empty() && !resource.custom {
+                    format!(
+                        "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
+                } else {
+                    format!("field label not supported: {path}")
+                };
                 return Err(ApiError::bad_request(message));
             }
         }

@@ -5,9 +5,10 @@ use serde_json::Value;
 use super::{Call, create, delete, prepare};
 use crate::admission::{self, Operation};
 use crate::context::{not_found, refused};
+use crate::kinds::workload;
 use crate::object;
 use crate::patch::managed;
-use crate::status::{ApiError, Result};
+use crate::status::{ApiError, FieldError, Reason, Result};
 use crate::store::{Expect, Key, Refused};
 
 /// Updates that collide with others are tried again this often, where the client named no resource version.
@@ -85,6 +86,8 @@ pub async fn update(
             return Ok(old);
         }
         if call.options.dry_run {
+            let mut new = new;
+            object::meta_mut(&mut new).insert("resourceVersion".into(), entry.revision.to_string().into());
             return Ok(new);
         }
         match commit(call, &key, entry.revision, new).await {
@@ -116,6 +119,10 @@ async fn decide(call: &mut Call, old: &Value, changed: Changed, part: Part) -> R
     let resource = call.served.resource.clone();
     let uid = object::meta(&changed.object, "uid");
     if !uid.is_empty() && uid != object::meta(old, "uid") {
+        if call.patching {
+            let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+            return Err(ApiError::invalid(&resource.group, &resource.kind, object::name(old), &[error]));
+        }
         let why = format!(
             "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
             object::meta(old, "uid")
@@ -130,10 +137,18 @@ async fn decide(call: &mut Call, old: &Value, changed: Changed, part: Part) -> R
     let new = admission::admit(call, Operation::Update, Some(old), new).await?;
     let _allocation = admission::allocation_guard(call).await;
     let mut new = admission::allocate(call, Some(old), new)?;
-    if (resource.generation || resource.custom) && prepare::spec_differs(old, &new) {
+    let annotations = |object: &Value| object::at(object, &["metadata", "annotations"]).cloned();
+    // Kubernetes counts the annotations of a Deployment among what its user wants.
+    let noted =
+        &*resource.shard == "apps/deployments" && part == Part::Main && annotations(old) != annotations(&new);
+    if &*resource.shard == "apps/daemonsets" {
+        workload::count_template(old, &mut new);
+    }
+    if (resource.generation || resource.custom) && (noted || prepare::spec_differs(old, &new)) {
         let generation = object::int(old, &["metadata", "generation"]).unwrap_or_default() + 1;
         object::meta_mut(&mut new).insert("generation".into(), generation.into());
     }
+    check_finalizers(call, old, &new)?;
     prepare::validate(call, Some(old), &new)?;
     admission::validate(call, Operation::Update, Some(old), Some(&new)).await?;
     if !changed.tracked {
@@ -141,6 +156,27 @@ async fn decide(call: &mut Call, old: &Value, changed: Changed, part: Part) -> R
         managed::track_update(&resource.stored().schema(), Some(old), &mut new, &manager, &call.subresource);
     }
     Ok(new)
+}
+
+/// What is being deleted can only be let go.
+fn check_finalizers(call: &Call, old: &Value, new: &Value) -> Result<()> {
+    if !object::terminating(old) {
+        return Ok(());
+    }
+    let added: Vec<String> = object::finalizers(new)
+        .filter(|finalizer| !object::finalizers(old).any(|known| known == *finalizer))
+        .map(|finalizer| format!("{finalizer:?}"))
+        .collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
+    );
+    let error = FieldError::new("metadata.finalizers", Reason::Forbidden, detail);
+    let resource = call.resource();
+    Err(ApiError::invalid(&resource.group, &resource.kind, object::name(old), &[error]))
 }
 
 /// Metadata that no client changes.

@@ -56,7 +56,7 @@ async fn lists_are_selected_and_paged() {
     assert_eq!(maps.list(&ListParams::default().fields("metadata.name=m3")).await.unwrap().items.len(), 1);
     assert_eq!(
         refusal(maps.list(&ListParams::default().fields("data.k=1")).await).2,
-        "field label not supported: data.k"
+        "\"data.k\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
     );
     let mut params = ListParams::default().labels("v").limit(2);
     let mut names = Vec::new();
@@ -86,9 +86,9 @@ async fn patches_of_every_kind_are_merged() {
     let container = &patched.data["spec"]["template"]["spec"]["containers"][0];
     assert_eq!((&container["image"], &container["env"][0]["name"]), (&json!("one"), &json!("A")));
     assert_eq!(patched.metadata.generation, Some(2));
-    let merge = json!({"metadata": {"annotations": {"a": "b"}}});
+    let merge = json!({"metadata": {"labels": {"a": "b"}}});
     let patched = deployments.patch("d", &PatchParams::default(), &Patch::Merge(merge)).await.unwrap();
-    assert_eq!(patched.metadata.generation, Some(2), "metadata is no new generation");
+    assert_eq!(patched.metadata.generation, Some(2), "labels are no new generation");
     let json = Patch::<Value>::Json(
         serde_json::from_value(json!([{"op": "replace", "path": "/spec/replicas", "value": 3}])).unwrap(),
     );
@@ -110,10 +110,7 @@ async fn server_side_apply_makes_owns_and_gives_back() {
     let conflict = refusal(deployments.patch("d", &other, &Patch::Apply(deployment("two"))).await);
     assert_eq!(conflict.0, 409);
     let place = ".spec.template.spec.containers[name=\"c\"].image";
-    assert_eq!(
-        conflict.2,
-        format!("Apply failed with 1 conflict: conflict with \"first\" using apps/v1: {place}")
-    );
+    assert_eq!(conflict.2, format!("Apply failed with 1 conflict: conflict with \"first\": {place}"));
     let forced = deployments.patch("d", &other.force(), &Patch::Apply(deployment("two"))).await.unwrap();
     assert_eq!(forced.data["spec"]["template"]["spec"]["containers"][0]["image"], "two");
     let again =

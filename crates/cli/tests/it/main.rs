@@ -11,6 +11,7 @@ mod handshakes;
 mod harness;
 mod impostor;
 mod judges;
+mod kubectl_answers;
 mod mixed;
 mod pki;
 mod rotation;

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use crate::context::Context;
 use crate::events::Severity;
 use crate::replicaset;
+use crate::revisions::{self, History};
 use crate::store::Key;
 
 const COMPONENT: &str = "daemonset-controller";
@@ -23,6 +24,17 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
     };
     if set.metadata.deletion_timestamp.is_some() {
         return Ok(None);
+    }
+    if let Some(spec) = &set.spec {
+        let hash = plan::revision(&set);
+        let history = History {
+            template: &spec.template,
+            hash: &hash,
+            hash_label: plan::REVISION,
+            labels: spec.selector.match_labels.clone().unwrap_or_default(),
+            limit: spec.revision_history_limit,
+        };
+        revisions::record(&context, &*set, &history).await?;
     }
     let nodes = context.stores.nodes.all();
     let plan = plan::plan(&set, &context.stores.pods.in_namespace(&key.namespace), &nodes, Timestamp::now());

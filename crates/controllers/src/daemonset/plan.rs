@@ -15,7 +15,8 @@ use crate::ownership::{self, Claim};
 use crate::pods::{self, nonzero};
 use crate::template_hash;
 
-const REVISION: &str = "controller-revision-hash";
+/// Label of a pod and of a revision that holds the hash of the template.
+pub(super) const REVISION: &str = "controller-revision-hash";
 
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -34,7 +35,8 @@ fn node_of(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
 }
 
-fn revision(set: &DaemonSet) -> String {
+/// The hash of the present template.
+pub(super) fn revision(set: &DaemonSet) -> String {
     set.spec.as_ref().map(|spec| template_hash::of(&spec.template, 0)).unwrap_or_default()
 }
 

@@ -36,6 +36,9 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
     let pods = context.stores.pods.in_namespace(&key.namespace);
     let plan = plan::plan(&deployment, &sets, &pods);
     for set in &plan.adopt {
+        if !context.may_adopt(&*deployment).await? {
+            return Ok(None);
+        }
         let mut owners = set.metadata.owner_references.clone().unwrap_or_default();
         owners.push(ownership::controller_reference(&*deployment));
         let patch = json!({ "metadata": { "uid": set.metadata.uid, "ownerReferences": owners } });
@@ -108,14 +111,12 @@ async fn update_status(context: &Context, key: &Key) -> kube::Result<Option<Dura
     if let Some(number) = current.as_deref().and_then(revision::of)
         && revision::of(&*deployment) != Some(number)
     {
-        let patch = json!({ "metadata": { "annotations": { (revision::ANNOTATION): number.to_string() } } });
-        context.merge(&context.stores.deployments, &*deployment, patch).await?;
-        if let Some(latest) = context.stores.deployments.get(key) {
-            updated = Deployment::clone(&latest);
-        }
+        // It goes along with the status, as in Kubernetes.
+        let annotations = updated.metadata.annotations.get_or_insert_default();
+        annotations.insert(revision::ANNOTATION.to_owned(), number.to_string());
     }
     let (status, again) = status::status(&updated, &owned, current.as_deref(), Timestamp::now());
-    if updated.status.as_ref() != Some(&status) {
+    if updated.status.as_ref() != Some(&status) || updated.metadata != deployment.metadata {
         updated.status = Some(status);
         context.replace_status(&context.stores.deployments, &updated).await?;
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
@@ -35,6 +36,8 @@ pub(super) struct Backend {
     pub(super) node: Option<String>,
     pub(super) zone: Option<String>,
     pub(super) hostname: Option<String>,
+    /// When its readiness last changed.
+    pub(super) since: Option<Timestamp>,
 }
 
 impl Backend {
@@ -78,6 +81,7 @@ fn of(service: &Service, pod: &Pod, nodes: &Store<Node>) -> Option<Backend> {
         uid: pod.uid(),
         node,
         zone,
+        since: pods::changed_readiness(pod),
         hostname: pod_spec.hostname.clone().filter(|name| subdomain && !name.is_empty()),
     })
 }

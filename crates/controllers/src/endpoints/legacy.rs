@@ -10,11 +10,15 @@ use super::backend::{Backend, BackendPort};
 use super::slices;
 
 /// Says that slices exist already, so that nobody makes them from this object.
-pub(super) const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+/// Says who keeps the object.
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const MANAGER: &str = "endpoint-controller";
 
 /// Whether the user, not this controller, keeps the object.
 pub(super) fn is_foreign(endpoints: &Endpoints) -> bool {
-    endpoints.labels().get(SKIP_MIRROR).map(String::as_str) != Some("true")
+    let labelled = |name: &str, value: &str| endpoints.labels().get(name).map(String::as_str) == Some(value);
+    !labelled(SKIP_MIRROR, "true") && !labelled(MANAGED_BY, MANAGER)
 }
 
 /// The Endpoints of a Service; pods that end are no longer among them.
@@ -41,7 +45,7 @@ pub(super) fn endpoints(service: &Service, backends: &[Backend]) -> Endpoints {
         })
         .collect();
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.insert(SKIP_MIRROR.to_owned(), "true".to_owned());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     Endpoints {
         metadata: ObjectMeta {
             name: Some(service.name_any()),

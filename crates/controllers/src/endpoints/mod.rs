@@ -25,6 +25,9 @@ pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 
+/// Annotation with the time of the change that a write is due to.
+const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
 /// Whether the Service's pods are found by labels (otherwise its endpoints are the user's).
 pub(crate) fn selects_pods(service: &Service) -> bool {
     let spec = service.spec.as_ref();
@@ -69,7 +72,11 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
         return Ok(None);
     };
     let backends = backend::all(&service, &stores.pods.in_namespace(&key.namespace), &stores.nodes);
-    let plan = slices::plan(&service, &backends, &existing);
+    let mut plan = slices::plan(&service, &backends, &existing);
+    let trigger = trigger(&service, &backends);
+    for slice in plan.create.iter_mut().chain(&mut plan.update) {
+        slice.metadata.annotations.get_or_insert_default().extend(trigger.clone());
+    }
     for slice in &plan.create {
         context.create(&stores.slices, slice).await?;
     }
@@ -83,6 +90,13 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
     Ok(None)
 }
 
+/// The annotation that tells when what is written came about: the time of the latest change of a pod or the Service.
+fn trigger(service: &Service, backends: &[backend::Backend]) -> Option<(String, String)> {
+    let made = service.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let last = backends.iter().filter_map(|backend| backend.since).chain(made).max()?;
+    Some((TRIGGER.to_owned(), last.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
+}
+
 async fn write_endpoints(
     context: &Context,
     key: &Key,
@@ -92,11 +106,15 @@ async fn write_endpoints(
     let store = &context.stores.endpoints;
     let mut wanted = legacy::endpoints(service, backends);
     match store.get(key) {
-        None => drop(context.create(store, &wanted).await?),
+        None => {
+            wanted.metadata.annotations.get_or_insert_default().extend(trigger(service, backends));
+            context.create(store, &wanted).await?;
+        }
         Some(existing) => {
             wanted.metadata.resource_version.clone_from(&existing.metadata.resource_version);
             if existing.subsets != wanted.subsets || existing.metadata.labels != wanted.metadata.labels {
                 wanted.metadata.annotations.clone_from(&existing.metadata.annotations);
+                wanted.metadata.annotations.get_or_insert_default().extend(trigger(service, backends));
                 context.replace(store, &wanted).await?;
             }
         }

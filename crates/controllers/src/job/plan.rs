@@ -107,6 +107,9 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let remaining = count.active.len() - plan.delete.len().min(count.active.len()) + plan.create.len();
     plan.status.active = nonzero(i32::try_from(remaining).unwrap_or(i32::MAX));
     plan.status.ready = Some(count.active.iter().filter(|pod| pods::is_ready(pod)).count() as i32);
+    // Kubernetes writes out that none is ending, and that it has counted all.
+    plan.status.terminating.get_or_insert(0);
+    plan.status.uncounted_terminated_pods.get_or_insert_default();
     plan.status.succeeded = nonzero(count.succeeded);
     plan.status.failed = nonzero(failed);
     if indexed {

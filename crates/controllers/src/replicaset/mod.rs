@@ -52,6 +52,9 @@ pub(crate) async fn adopt<K: crate::context::Written>(
     owner: &K,
     pod: &Pod,
 ) -> kube::Result<()> {
+    if !context.may_adopt(owner).await? {
+        return Ok(());
+    }
     let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
     owners.push(ownership::controller_reference(owner));
     let patch = json!({ "metadata": { "uid": pod.metadata.uid, "ownerReferences": owners } });

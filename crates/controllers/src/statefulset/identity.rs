@@ -7,13 +7,19 @@ use kube::ResourceExt;
 use crate::{ownership, pods, template_hash};
 
 pub(super) const REVISION: &str = "controller-revision-hash";
+/// Label of a revision that holds the hash of its template.
+pub(super) const HASH: &str = "controller.kubernetes.io/hash";
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
 const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 
-/// The name of the present template (where Kubernetes has a ControllerRevision).
+/// The hash of the present template.
+pub(super) fn hash(set: &StatefulSet) -> String {
+    set.spec.as_ref().map(|spec| template_hash::of(&spec.template, 0)).unwrap_or_default()
+}
+
+/// The name of the ControllerRevision of the present template.
 pub(super) fn revision(set: &StatefulSet) -> String {
-    let hash = set.spec.as_ref().map(|spec| template_hash::of(&spec.template, 0)).unwrap_or_default();
-    format!("{}-{hash}", set.name_any())
+    format!("{}-{}", set.name_any(), hash(set))
 }
 
 /// The ordinal in a pod's name.

@@ -16,6 +16,7 @@ use kube::{Api, ResourceExt};
 use crate::context::Context;
 use crate::events::Severity;
 use crate::replicaset;
+use crate::revisions::{self, History};
 use crate::store::Key;
 
 const COMPONENT: &str = "statefulset-controller";
@@ -27,6 +28,17 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> kube::Result<O
     };
     if set.metadata.deletion_timestamp.is_some() {
         return Ok(None);
+    }
+    if let Some(spec) = &set.spec {
+        let hash = identity::hash(&set);
+        let history = History {
+            template: &spec.template,
+            hash: &hash,
+            hash_label: identity::HASH,
+            labels: spec.template.metadata.as_ref().and_then(|m| m.labels.clone()).unwrap_or_default(),
+            limit: spec.revision_history_limit,
+        };
+        revisions::record(&context, &*set, &history).await?;
     }
     let pods = context.stores.pods.in_namespace(&key.namespace);
     let plan = plan::plan(&set, &pods, Timestamp::now());

@@ -41,6 +41,6 @@ pub(super) fn status(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> St
     status.ready_replicas = nonzero(ready);
     status.available_replicas = nonzero(available);
     status.observed_generation = set.metadata.generation;
-    status.collision_count = old.and_then(|old| old.collision_count);
+    status.collision_count = Some(old.and_then(|old| old.collision_count).unwrap_or(0));
     status
 }

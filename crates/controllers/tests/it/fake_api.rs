@@ -253,6 +253,8 @@ impl State {
         }
         let new = if target.subresource == "status" {
             old["status"] = body["status"].take();
+            // As Kubernetes' built-in kinds do.
+            old["metadata"]["annotations"] = body["metadata"]["annotations"].take();
             old
         } else {
             if old["spec"] != body["spec"] {
@@ -285,6 +287,7 @@ fn type_of(resource: &str) -> (String, String) {
         "daemonsets" => "DaemonSet",
         "jobs" => "Job",
         "cronjobs" => "CronJob",
+        "controllerrevisions" => "ControllerRevision",
         "nodes" => "Node",
         "events" => "Event",
         "poddisruptionbudgets" => "PodDisruptionBudget",

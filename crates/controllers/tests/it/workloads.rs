@@ -33,6 +33,12 @@ async fn a_stateful_set_makes_its_pods_by_name_and_order() {
         .collect();
     names.sort();
     assert_eq!(names, ["db-0", "db-1", "db-2"]);
+    let revisions = mesh.api.list("apps/v1/controllerrevisions");
+    assert_eq!(
+        (revisions.len(), &revisions[0]["revision"]),
+        (1, &json!(1)),
+        "kubectl rollout undo needs them"
+    );
     mesh.api
         .until("room for one disruption", |api| {
             let budgets = api.list("policy/v1/poddisruptionbudgets");

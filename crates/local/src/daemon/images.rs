@@ -25,6 +25,9 @@ pub struct Images {
 const HOST_SERVERS: [(&str, &str, &[&str]); 2] =
     [("nginx", "nginx", &["-g", "daemon off;"]), ("memcached", "memcached", &["-u", "root"])];
 
+/// Images that are a shell and tools: containers have those of the host.
+const SHELLS: [&str; 6] = ["busybox", "alpine", "debian", "ubuntu", "bash", "toybox"];
+
 /// Redis' image turns off the mode of its package in which Redis answers its own machine alone.
 const UNPROTECTED: [&str; 2] = ["--protected-mode", "no"];
 
@@ -61,6 +64,9 @@ impl Images {
                 }
                 None => return self.missing(program, program),
             }
+        }
+        if SHELLS.contains(&short) {
+            return Program { default_arguments: vec!["sh".to_owned()], ..Program::default() };
         }
         self.echo("this machine has no program for this image; map one with --image NAME=COMMAND".to_owned())
     }
@@ -221,6 +227,13 @@ mod tests {
             (serde_json::from_value(container).unwrap(), serde_json::from_value(pod).unwrap());
         let command = images().resolve("example.com/unknown:1", &container, &pod).entry_point.join(" ");
         assert!(command.contains("--port 7000") && command.contains("--version v7"), "{command}");
+    }
+
+    #[test]
+    fn images_of_shells_run_what_the_container_says_and_else_a_shell() {
+        let program = images().program("docker.io/library/busybox:1.36");
+        assert!(program.entry_point.is_empty() && program.stand_in.is_none());
+        assert_eq!(program.default_arguments, ["sh"]);
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 
-use super::NODE_NAME;
+use super::{NODE_NAME, schedule};
 use crate::pod::Severity;
 
 /// Events that wait to be written; more are dropped.
@@ -44,7 +44,10 @@ impl Events {
         message: String,
     ) {
         let reference = ObjectReference { field_path: field, ..object.object_ref(&()) };
-        let now = Time(Timestamp::now());
+        let now = Timestamp::now();
+        // Schedulers write events of the newer form, which name no source.
+        let newer = component == schedule::COMPONENT;
+        let time = (!newer).then_some(Time(now));
         let event = Event {
             metadata: ObjectMeta {
                 name: Some(format!(
@@ -58,15 +61,18 @@ impl Events {
             involved_object: reference,
             reason: Some(reason.to_owned()),
             message: Some(message),
-            source: Some(EventSource {
+            source: (!newer).then(|| EventSource {
                 component: Some(component.to_owned()),
                 host: Some(NODE_NAME.to_owned()),
             }),
+            event_time: newer.then_some(MicroTime(now)),
+            action: newer
+                .then(|| if severity == Severity::Normal { "Binding" } else { "Scheduling" }.to_owned()),
             reporting_component: Some(component.to_owned()),
             reporting_instance: Some(NODE_NAME.to_owned()),
-            first_timestamp: Some(now.clone()),
-            last_timestamp: Some(now),
-            count: Some(1),
+            first_timestamp: time.clone(),
+            last_timestamp: time,
+            count: (!newer).then_some(1),
             type_: Some(if severity == Severity::Normal { "Normal" } else { "Warning" }.to_owned()),
             ..Default::default()
         };
@@ -103,7 +109,7 @@ async fn write_all(client: Client, mut queue: mpsc::Receiver<Event>) {
             Some(before) => {
                 before.count += 1;
                 before.last = Timestamp::now();
-                let patch = serde_json::json!({"count": before.count, "lastTimestamp": event.last_timestamp});
+                let patch = serde_json::json!({"count": before.count, "lastTimestamp": Time(before.last)});
                 api.patch(&before.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
             }
             None => {

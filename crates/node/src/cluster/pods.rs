@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
+use super::schedule::Openness;
 use super::{Events, NODE_NAME, Sink, publish, schedule};
 use crate::pod::{self, PodContext, PodHandle, Runtime};
 
@@ -17,8 +18,10 @@ pub(crate) struct Pods {
     client: Client,
     events: Events,
     running: Mutex<HashMap<String, Running>>,
-    /// Pods that the scheduler has seen in this version.
-    considered: Mutex<HashMap<String, Option<String>>>,
+    /// Pods that the scheduler has seen, each with the version of its specification.
+    considered: Mutex<HashMap<String, (String, Pod)>>,
+    /// What the node is open to.
+    node: Mutex<Openness>,
 }
 
 struct Running {
@@ -30,12 +33,24 @@ struct Running {
 impl Pods {
     /// No pods yet.
     pub fn new(runtime: Arc<Runtime>, client: Client, events: Events) -> Arc<Self> {
-        Arc::new(Self { runtime, client, events, running: Mutex::default(), considered: Mutex::default() })
+        Arc::new(Self {
+            runtime,
+            client,
+            events,
+            running: Mutex::default(),
+            considered: Mutex::default(),
+            node: Mutex::default(),
+        })
     }
 
     /// Takes what a watch of pods brings.
     pub fn sink(self: &Arc<Self>) -> impl Sink<Pod> + use<> {
         PodSink(self.clone())
+    }
+
+    /// Takes what a watch of this node brings.
+    pub fn node_sink(self: &Arc<Self>) -> impl Sink<Node> + use<> {
+        NodeSink(self.clone())
     }
 
     /// The pod of that name that runs here.
@@ -89,11 +104,26 @@ impl Pods {
 
     /// Schedules a pod once for each version of its specification.
     fn schedule(&self, uid: String, pod: Pod) {
-        let version = Some(format!("{:?}", pod.spec));
+        let version = format!("{:?}", pod.spec);
         let mut considered = self.considered.lock().unwrap_or_else(PoisonError::into_inner);
-        if considered.get(&uid) != Some(&version) {
-            considered.insert(uid, version);
-            tokio::spawn(schedule::schedule(self.client.clone(), self.events.clone(), pod));
+        if considered.get(&uid).is_none_or(|(known, _)| *known != version) {
+            considered.insert(uid, (version, pod.clone()));
+            self.try_to_bind(pod);
+        }
+    }
+
+    fn try_to_bind(&self, pod: Pod) {
+        let node = self.node.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tokio::spawn(schedule::schedule(self.client.clone(), self.events.clone(), pod, node));
+    }
+
+    /// Considers the pods that wait once more when the node has changed.
+    fn node_changed(&self, node: Openness) {
+        let before =
+            std::mem::replace(&mut *self.node.lock().unwrap_or_else(PoisonError::into_inner), node.clone());
+        if before != node {
+            let considered = self.considered.lock().unwrap_or_else(PoisonError::into_inner);
+            considered.values().for_each(|(_, pod)| self.try_to_bind(pod.clone()));
         }
     }
 
@@ -122,6 +152,22 @@ fn grace(pod: &Pod) -> Duration {
 fn is_complete(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+struct NodeSink(Arc<Pods>);
+
+impl Sink<Node> for NodeSink {
+    fn replace(&mut self, all: Vec<Node>) {
+        all.into_iter().for_each(|node| self.upsert(node));
+    }
+
+    fn upsert(&mut self, node: Node) {
+        if node.metadata.name.as_deref() == Some(NODE_NAME) {
+            self.0.node_changed(Openness::of(&node));
+        }
+    }
+
+    fn remove(&mut self, _: Node) {}
 }
 
 struct PodSink(Arc<Pods>);

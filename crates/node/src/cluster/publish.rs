@@ -68,7 +68,14 @@ async fn wait_for_deletion(ctx: &PodContext) {
 async fn write(api: &Api<Pod>, pod: &Pod, status: &PodStatus) -> Written {
     let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
     loop {
-        match api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api
+            .patch_status(
+                &pod.name_any(),
+                &PatchParams { field_manager: Some("kubelet".to_owned()), ..PatchParams::default() },
+                &Patch::Merge(&patch),
+            )
+            .await
+        {
             Ok(_) => return Written::Yes,
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Written::Gone,
             Err(error) => {

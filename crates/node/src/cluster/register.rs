@@ -51,7 +51,10 @@ fn architecture() -> &'static str {
 pub(crate) async fn register(client: &Client) -> Result<()> {
     let api: Api<Node> = Api::all(client.clone());
     let node: Node = serde_json::from_value(json!({
-        "metadata": {"name": NODE_NAME, "labels": labels()},
+        "metadata": {"name": NODE_NAME, "labels": labels(), "annotations": {
+            "node.alpha.kubernetes.io/ttl": "0",
+            "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+        }},
         "spec": {"podCIDR": "10.244.0.0/16", "podCIDRs": ["10.244.0.0/16"]},
     }))?;
     match api.create(&PostParams::default(), &node).await {
@@ -83,10 +86,10 @@ fn status() -> Value {
             {"type": "Hostname", "address": NODE_NAME},
         ],
         "conditions": [
-            condition("MemoryPressure", false, "KubeletHasSufficientMemory", "the node has sufficient memory available"),
-            condition("DiskPressure", false, "KubeletHasNoDiskPressure", "the node has no disk pressure"),
-            condition("PIDPressure", false, "KubeletHasSufficientPID", "the node has sufficient PID available"),
-            condition("Ready", true, "KubeletReady", "the node is posting ready status"),
+            condition("MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
         ],
         "nodeInfo": {
             "machineID": "", "systemUUID": "", "bootID": "",

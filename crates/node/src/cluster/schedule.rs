@@ -1,7 +1,10 @@
 //! The scheduler of a cluster with one node.
 
-use k8s_openapi::api::core::v1::{Binding, NodeSelectorRequirement, NodeSelectorTerm, ObjectReference, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Binding, Node, NodeSelectorRequirement, NodeSelectorTerm, ObjectReference, Pod, Taint, Toleration,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use std::collections::BTreeMap;
@@ -9,17 +12,52 @@ use std::collections::BTreeMap;
 use super::{Events, NODE_NAME, register};
 use crate::pod::Severity;
 
-const COMPONENT: &str = "default-scheduler";
+/// Who schedules.
+pub(super) const COMPONENT: &str = "default-scheduler";
+/// The taint that stands for a node which is closed to new pods.
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// What of a node decides which pods it may run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Openness {
+    labels: BTreeMap<String, String>,
+    taints: Vec<Taint>,
+}
+
+impl Default for Openness {
+    fn default() -> Self {
+        Self { labels: register::labels(), taints: Vec::new() }
+    }
+}
+
+impl Openness {
+    /// As the Node object says.
+    pub fn of(node: &Node) -> Self {
+        let spec = node.spec.as_ref();
+        let mut taints = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        if spec.and_then(|spec| spec.unschedulable) == Some(true) {
+            let closed =
+                Taint { key: UNSCHEDULABLE.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
+            taints.retain(|taint| taint.key != UNSCHEDULABLE);
+            taints.insert(0, closed);
+        }
+        Self { labels: node.labels().clone(), taints }
+    }
+}
 
 /// Binds a pod to the node, or says why it stays pending.
-pub(crate) async fn schedule(client: Client, events: Events, pod: Pod) {
+pub(crate) async fn schedule(client: Client, events: Events, pod: Pod, node: Openness) {
     let api: Api<Pod> = Api::namespaced(client, &pod.namespace().unwrap_or_default());
     let name = pod.name_any();
-    if let Err(reason) = fits(&pod, &register::labels()) {
-        let message = format!("0/1 nodes are available: {reason}.");
+    if let Err(reason) = fits(&pod, &node) {
+        let message = format!(
+            "0/1 nodes are available: {reason}. no new claims to deallocate, preemption: 0/1 nodes are available: 1 \
+             Preemption is not helpful for scheduling."
+        );
         events.report(&pod, None, COMPONENT, Severity::Warning, "FailedScheduling", message.clone());
         let condition = serde_json::json!({
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+            "observedGeneration": pod.metadata.generation, "lastTransitionTime": Time(Timestamp::now())});
         let patch =
             serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
         if let Err(error) = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
@@ -73,12 +111,23 @@ pub(crate) fn wants(pod: &Pod) -> bool {
         && spec.scheduler_name.as_deref().is_none_or(|name| name == COMPONENT)
 }
 
-/// Whether a node with these labels may run the pod; if not, why, in the scheduler's words.
-fn fits(pod: &Pod, labels: &BTreeMap<String, String>) -> Result<(), &'static str> {
+/// Whether the node may run the pod; if not, why, in the scheduler's words.
+fn fits(pod: &Pod, node: &Openness) -> Result<(), String> {
     const UNMATCHED: &str = "1 node(s) didn't match Pod's node affinity/selector";
     let Some(spec) = &pod.spec else { return Ok(()) };
+    let labels = &node.labels;
+    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+    let bars = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
+    let untolerated = |taint: &&Taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint));
+    if let Some(taint) = node.taints.iter().filter(bars).find(untolerated) {
+        if taint.key == UNSCHEDULABLE {
+            return Err("1 node(s) were unschedulable".to_owned());
+        }
+        let value = taint.value.as_deref().unwrap_or_default();
+        return Err(format!("1 node(s) had untolerated taint {{{}: {value}}}", taint.key));
+    }
     if spec.node_selector.iter().flatten().any(|(key, value)| labels.get(key) != Some(value)) {
-        return Err(UNMATCHED);
+        return Err(UNMATCHED.to_owned());
     }
     let required = spec
         .affinity
@@ -86,9 +135,22 @@ fn fits(pod: &Pod, labels: &BTreeMap<String, String>) -> Result<(), &'static str
         .and_then(|a| a.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref());
     match required {
         Some(selector) if !selector.node_selector_terms.iter().any(|term| matches(term, labels)) => {
-            Err(UNMATCHED)
+            Err(UNMATCHED.to_owned())
         }
         _ => Ok(()),
+    }
+}
+
+/// Kubernetes' `Toleration.ToleratesTaint`.
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let effect = toleration.effect.as_deref().unwrap_or_default();
+    let key = toleration.key.as_deref().unwrap_or_default();
+    if (!effect.is_empty() && effect != taint.effect) || (!key.is_empty() && key != taint.key) {
+        return false;
+    }
+    match toleration.operator.as_deref() {
+        Some("Exists") => true,
+        _ => toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default(),
     }
 }
 
@@ -133,7 +195,29 @@ mod tests {
     fn fits_on(spec: serde_json::Value) -> bool {
         let labels =
             BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned()), ("n".into(), "5".into())]);
-        fits(&pod(spec), &labels).is_ok()
+        fits(&pod(spec), &Openness { labels, taints: Vec::new() }).is_ok()
+    }
+
+    #[test]
+    fn taints_keep_pods_away_that_do_not_tolerate_them() {
+        let node = |spec: serde_json::Value| {
+            Openness::of(&serde_json::from_value(serde_json::json!({"metadata": {}, "spec": spec})).unwrap())
+        };
+        let plain = pod(serde_json::json!({"containers": []}));
+        let closed = node(serde_json::json!({"unschedulable": true}));
+        assert_eq!(fits(&plain, &closed).unwrap_err(), "1 node(s) were unschedulable");
+        let taint = serde_json::json!({"key": "a", "value": "b", "effect": "NoSchedule"});
+        let tainted = node(serde_json::json!({"taints": [taint]}));
+        assert_eq!(fits(&plain, &tainted).unwrap_err(), "1 node(s) had untolerated taint {a: b}");
+        for toleration in [
+            serde_json::json!({"operator": "Exists"}),
+            serde_json::json!({"key": "a", "value": "b", "effect": "NoSchedule"}),
+        ] {
+            let tolerant = pod(serde_json::json!({"containers": [], "tolerations": [toleration]}));
+            assert_eq!(fits(&tolerant, &tainted), Ok(()));
+        }
+        let soft = serde_json::json!({"key": "a", "effect": "PreferNoSchedule"});
+        assert_eq!(fits(&plain, &node(serde_json::json!({"taints": [soft]}))), Ok(()));
     }
 
     #[test]

@@ -250,12 +250,12 @@ async fn show(
     (mut output, input): (broadcast::Receiver<(Stream, Bytes)>, Option<Input>),
 ) {
     let (mut reader, out, writer) = channel::split(socket);
+    let channel_of = |stream| if stream == Stream::Stdout { STDOUT } else { STDERR };
     let copy = async {
         loop {
             match output.recv().await {
                 Ok((stream, data)) => {
-                    let channel = if stream == Stream::Stdout { STDOUT } else { STDERR };
-                    if out.send((channel, data)).await.is_err() {
+                    if out.send((channel_of(stream), data)).await.is_err() {
                         return;
                     }
                 }
@@ -279,6 +279,12 @@ async fn show(
     }
     if let Some(input) = input.filter(|input| input.once) {
         *input.pipe.lock().await = None;
+    }
+    // The end is noticed before the last words are taken, which are all there by then.
+    while let Ok((stream, data)) = output.try_recv() {
+        if out.send((channel_of(stream), data)).await.is_err() {
+            break;
+        }
     }
     // A client that is gone needs no status.
     let _ = out.send((ERROR, channel::exit_status(0))).await;

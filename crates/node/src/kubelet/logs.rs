@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{ContainerPath, Node, Refusal, UrlPath, find};
 use crate::logs::{LogFile, LogOptions, follow};
+use crate::pod::State as ContainerState;
 
 /// `PodLogOptions` as a query.
 #[derive(Debug, Default, Deserialize)]
@@ -79,7 +80,11 @@ pub(crate) async fn logs(
     let path = LogFile::path(&ctx.log_dir(&container), attempt);
     if !path.exists() {
         let what = if previous { "previous terminated container" } else { "container" };
-        let reason = format!("{what} {container:?} in pod {pod:?} is waiting to start: no log yet");
+        let why = match &record.state {
+            ContainerState::Waiting { reason, .. } => reason,
+            _ => "no log yet",
+        };
+        let reason = format!("{what} {container:?} in pod {pod:?} is waiting to start: {why}");
         return Err(Refusal::bad(reason));
     }
     let selection = options.selection()?;

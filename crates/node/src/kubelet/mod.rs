@@ -7,6 +7,7 @@ mod channel;
 mod exec;
 mod logs;
 mod port_forward;
+mod spdy;
 mod terminal;
 
 use std::io;

@@ -1,9 +1,11 @@
-//! `/portForward`: each port has two channels, data and error.
+//! `/portForward`: streams inside of a WebSocket (`spdy`), or, for older clients, two channels a port, data and error.
 
 use std::sync::Arc;
 
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
 use axum::response::Response;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +14,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
 
 use super::channel::{self, Incoming};
-use super::{Node, Refusal, UrlPath, find};
+use super::{Node, Refusal, UrlPath, find, spdy};
 use crate::pod::PodContext;
 
 const CHUNK: usize = 16 << 10;
@@ -39,9 +41,15 @@ pub(crate) async fn port_forward(
     State(pods): Node,
     UrlPath((namespace, pod)): UrlPath<(String, String)>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
     let ctx = find(&pods, &namespace, &pod)?;
+    let offered =
+        headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if offered.split(',').any(|protocol| protocol.trim() == spdy::PROTOCOL) {
+        return Ok(upgrade.protocols([spdy::PROTOCOL]).on_upgrade(move |socket| spdy::serve(socket, ctx)));
+    }
     let ports = ports(query.as_deref())?;
     Ok(channel::negotiate(upgrade).on_upgrade(move |socket| serve(socket, ctx, ports)))
 }
@@ -98,7 +106,8 @@ async fn serve(socket: WebSocket, ctx: Arc<PodContext>, ports: Vec<u16>) {
     let _ = writer.await;
 }
 
-async fn connect(ctx: &PodContext, port: u16) -> Result<TcpStream, String> {
+/// Connects with a port of the pod's own loopback.
+pub(super) async fn connect(ctx: &PodContext, port: u16) -> Result<TcpStream, String> {
     let fail =
         |e: &dyn std::fmt::Display| format!("an error occurred forwarding to port {port} in the pod: {e}");
     let connect = move || std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port));

@@ -146,6 +146,7 @@ async fn run(
                         message: Some(message.clone()),
                     };
                 });
+                ctx.container_event(container, Severity::Normal, "Pulled", present(container));
                 ctx.container_event(container, Severity::Warning, "Failed", format!("Error: {message}"));
                 let mut changes = ctx.runtime.objects.changes();
                 tokio::select! {
@@ -237,9 +238,7 @@ fn input(container: &Container, order: &mut StartSpec) -> Result<Option<(Input, 
 async fn start(ctx: &PodContext, container: &Container, mut order: StartSpec) -> Result<Running> {
     let attempt = ctx.record(&container.name).map_or(0, |r| r.attempt);
     let log = Arc::new(Mutex::new(LogFile::create(&ctx.log_dir(&container.name), attempt)?));
-    let image = container.image.as_deref().unwrap_or_default();
-    let present = format!("Container image \"{image}\" already present on machine");
-    ctx.container_event(container, Severity::Normal, "Pulled", present);
+    ctx.container_event(container, Severity::Normal, "Pulled", present(container));
     ctx.container_event(
         container,
         Severity::Normal,
@@ -260,7 +259,7 @@ async fn start(ctx: &PodContext, container: &Container, mut order: StartSpec) ->
     }
     let live = Live { pid, log, program, attached, input };
     let since = Timestamp::now();
-    let id = format!("{:032x}", rand::random::<u128>());
+    let id = new_id();
     ctx.update(&container.name, |record| {
         if let State::Terminated(ended) = &record.state {
             record.last = Some(ended.clone());
@@ -277,6 +276,17 @@ async fn start(ctx: &PodContext, container: &Container, mut order: StartSpec) ->
         format!("Started container {}", container.name),
     );
     Ok(Running { child, live, id, since, pumps })
+}
+
+/// What kubelets say of an image that need not be pulled.
+fn present(container: &Container) -> String {
+    let image = container.image.as_deref().unwrap_or_default();
+    format!("Container image \"{image}\" already present on machine")
+}
+
+/// As long as those of container runtimes.
+fn new_id() -> String {
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
 
 /// From started to ended.
@@ -364,7 +374,7 @@ fn failed(ctx: &PodContext, container: &Container, problem: &str) -> i32 {
     let message = format!("failed to start container \"{}\": {problem}", container.name);
     ctx.container_event(container, Severity::Warning, "Failed", format!("Error: {message}"));
     let now = Timestamp::now();
-    let id = format!("{:032x}", rand::random::<u128>());
+    let id = new_id();
     let ended = Ended {
         code: 128,
         signal: None,

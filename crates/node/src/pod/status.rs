@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -67,19 +67,22 @@ pub(crate) fn pod_status(
     let gates = gates_open(pod, spec);
     let pending: Vec<&str> =
         inits.iter().filter(|c| !init_done(c, records)).map(|c| c.name.as_str()).collect();
-    let not_initialized = (!initialized).then(|| {
-        (
+    let initialization = match phase {
+        // Kubernetes gives the reason of the end here, too.
+        "Succeeded" => Some(("PodCompleted", None)),
+        _ if initialized => None,
+        _ => Some((
             "ContainersNotInitialized",
             Some(format!("containers with incomplete status: [{}]", pending.join(" "))),
-        )
-    });
+        )),
+    };
     let not_ready = match (&why, gates) {
         (None, false) => Some(("ReadinessGatesNotReady", None)),
         _ => why.clone(),
     };
     let wanted = [
         ("PodReadyToStartContainers", facts.ip.is_some() && !ended, None),
-        ("Initialized", initialized, not_initialized),
+        ("Initialized", initialized, initialization),
         ("Ready", containers_ready && gates, not_ready),
         ("ContainersReady", containers_ready, why),
         ("PodScheduled", true, None),
@@ -89,7 +92,7 @@ pub(crate) fn pod_status(
         phase: Some(phase.to_owned()),
         reason: facts.failed.as_ref().map(|(reason, _)| (*reason).to_owned()),
         message: facts.failed.as_ref().map(|(_, message)| message.clone()),
-        conditions: Some(conditions(old, &wanted, now)),
+        conditions: Some(conditions(old, &wanted, pod.metadata.generation, now)),
         host_ip: Some(NODE_IP.to_string()),
         host_ips: Some(vec![HostIP { ip: NODE_IP.to_string() }]),
         pod_ip: facts.ip.map(|ip| ip.to_string()),
@@ -144,7 +147,12 @@ fn gates_open(pod: &Pod, spec: &PodSpec) -> bool {
 
 type Wanted<'a> = (&'a str, bool, Option<(&'static str, Option<String>)>);
 
-fn conditions(old: Option<&PodStatus>, wanted: &[Wanted<'_>], now: Timestamp) -> Vec<PodCondition> {
+fn conditions(
+    old: Option<&PodStatus>,
+    wanted: &[Wanted<'_>],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<PodCondition> {
     let before = old.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     let own = wanted.iter().map(|(kind, is, why)| {
         let status = if *is { "True" } else { "False" };
@@ -152,8 +160,9 @@ fn conditions(old: Option<&PodStatus>, wanted: &[Wanted<'_>], now: Timestamp) ->
         PodCondition {
             type_: (*kind).to_owned(),
             status: status.to_owned(),
-            reason: why.as_ref().filter(|_| !is).map(|(reason, _)| (*reason).to_owned()),
-            message: why.as_ref().filter(|_| !is).and_then(|(_, message)| message.clone()),
+            reason: why.as_ref().map(|(reason, _)| (*reason).to_owned()),
+            message: why.as_ref().and_then(|(_, message)| message.clone()),
+            observed_generation: generation,
             last_transition_time: same.and_then(|c| c.last_transition_time.clone()).or(Some(Time(now))),
             ..Default::default()
         }
@@ -187,8 +196,11 @@ fn container_status(
     let ready = if init && !is_sidecar(container) { record.result() == Some(0) } else { record.ready };
     ContainerStatus {
         name: container.name.clone(),
-        image_id: image_id(&image),
-        image,
+        image_id: record.id.as_ref().map(|_| image_id(&image)).unwrap_or_default(),
+        image: full_name(&image),
+        resources: Some(container.resources.clone().unwrap_or_default()),
+        allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
+        volume_mounts: container.volume_mounts.as_ref().map(|mounts| mounts.iter().map(mounted).collect()),
         container_id: record.id.as_ref().map(|id| format!("lateen://{id}")),
         ready,
         started: Some(record.started && record.is_running()),
@@ -197,6 +209,30 @@ fn container_status(
         last_state: Some(record.last.as_ref().map(terminated).unwrap_or_default()),
         ..Default::default()
     }
+}
+
+fn mounted(mount: &VolumeMount) -> VolumeMountStatus {
+    let read_only = mount.read_only.filter(|read_only| *read_only);
+    VolumeMountStatus {
+        mount_path: mount.mount_path.clone(),
+        name: mount.name.clone(),
+        read_only,
+        recursive_read_only: read_only.map(|_| "Disabled".to_owned()),
+    }
+}
+
+/// An image's name as container runtimes write it out: with a registry and a tag.
+fn full_name(image: &str) -> String {
+    let host =
+        image.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
+    let name = match (host, image.contains('/')) {
+        _ if image.is_empty() => return String::new(),
+        (true, _) => image.to_owned(),
+        (false, true) => format!("docker.io/{image}"),
+        (false, false) => format!("docker.io/library/{image}"),
+    };
+    let tagged = name.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    if tagged { name } else { format!("{name}:latest") }
 }
 
 fn image_id(image: &str) -> String {
@@ -357,6 +393,19 @@ mod tests {
             second.conditions.iter().flatten().filter_map(|c| c.last_transition_time.clone()).collect();
         assert!(times.iter().all(|t| t.0 == Timestamp::UNIX_EPOCH));
         assert!(second.conditions.iter().flatten().any(|c| c.type_ == "example.com/gate"));
+    }
+
+    #[test]
+    fn images_are_named_in_full() {
+        for (image, full) in [
+            ("busybox", "docker.io/library/busybox:latest"),
+            ("me/app:1", "docker.io/me/app:1"),
+            ("localhost/app:1", "localhost/app:1"),
+            ("example.com:5000/app", "example.com:5000/app:latest"),
+            ("", ""),
+        ] {
+            assert_eq!(full_name(image), full);
+        }
     }
 
     #[test]
