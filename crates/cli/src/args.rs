@@ -76,7 +76,7 @@ pub enum Command {
     /// Run the pod's entry point: bootstrap, readiness, drain, and the proxy itself (pilot-agent's role).
     Agent(RawArguments),
     /// Program the pod's redirection (istio-init's role).
-    Capture(lateen_capture::Arguments),
+    Capture(Box<lateen_capture::Arguments>),
     /// Capture pods' traffic while their network is made (istio-cni's role); keep that installed on a node.
     Cni(lateen_cni::Arguments),
     /// Run one of the demo applications.
