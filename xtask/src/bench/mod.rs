@@ -10,7 +10,7 @@ mod process;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -135,6 +135,7 @@ fn measure(name: &str, program: &Path, base: Ports, folder: &Path, floor: f64, s
     let ports =
         Ports { http1: free_port()?, http2: free_port()?, tcp: free_port()?, admin: free_port()?, ..base };
     let mut row = Row { name: name.to_owned(), ..Row::default() };
+    forget_copy(program)?;
     let started = start(name, program, &ports, 0, folder)?;
     row.rss_idle_mib = started.settled_rss_kib()? as f64 / 1024.0;
     let latency = load::wrk(LOAD_CORE, ports.http1, 1, seconds)?.median_us;
@@ -149,6 +150,20 @@ fn measure(name: &str, program: &Path, base: Ports, folder: &Path, floor: f64, s
             Some((many.settled_rss_kib()? as f64 - row.rss_idle_mib * 1024.0) / CLUSTERS as f64);
     }
     Ok(row)
+}
+
+/// Has the kernel drop its copy of a program's file. What the linker has just written lies there in large pieces, each of
+/// which counts as memory of a process that uses one page of it; an installed program was read from disk.
+fn forget_copy(program: &Path) -> Result<()> {
+    if program.is_file() {
+        fs::File::open(program)?.sync_all()?;
+        let file = format!("if={}", path(program));
+        Command::new("dd")
+            .args([file.as_str(), "iflag=nocache", "count=0"])
+            .stderr(Stdio::null())
+            .status()?;
+    }
+    Ok(())
 }
 
 fn start(name: &str, program: &Path, ports: &Ports, extra: usize, folder: &Path) -> Result<Pinned> {
