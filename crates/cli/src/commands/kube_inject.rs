@@ -51,9 +51,8 @@ async fn configuration(arguments: &KubeInject) -> Result<(InjectConfig, String)>
         mesh = config_map(&session, &named("istio"), "mesh").await;
         config.proxy_configs = proxy_configs(&session).await;
     }
-    let file = |path: &std::path::Path| {
-        std::fs::read_to_string(path).with_context(|| path.display().to_string())
-    };
+    let file =
+        |path: &std::path::Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
     if let Some(path) = &arguments.values_file {
         values = Some(file(path)?);
     }
