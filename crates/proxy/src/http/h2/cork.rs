@@ -35,11 +35,61 @@ struct Inner {
     written: usize,
     /// Whether the transport may hold bytes of its own (TLS).
     dirty: bool,
+    sent: Frames,
+}
+
+/// Follows the frames that are sent, to learn of streams that the codec refuses by itself: it tells nobody.
+#[derive(Debug, Default)]
+struct Frames {
+    /// The beginning of a frame: its header, and the code of a reset.
+    head: [u8; RESET],
+    have: usize,
+    /// Octets of the frame that are still to come.
+    skip: usize,
+    refused: u32,
+}
+
+/// Length of a frame's header (RFC 9113, 4.1).
+const HEADER: usize = 9;
+/// Length of a RST_STREAM frame (RFC 9113, 6.4): a header and a code.
+const RESET: usize = HEADER + 4;
+const RST_STREAM: u8 = 3;
+const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
+
+impl Frames {
+    fn follow(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            if self.skip > 0 {
+                let n = self.skip.min(data.len());
+                self.skip -= n;
+                data = &data[n..];
+                continue;
+            }
+            let want = if self.have >= HEADER { RESET } else { HEADER };
+            let n = (want - self.have).min(data.len());
+            self.head[self.have..self.have + n].copy_from_slice(&data[..n]);
+            self.have += n;
+            data = &data[n..];
+            if self.have == HEADER && self.head[3] != RST_STREAM {
+                let [a, b, c, ..] = self.head;
+                (self.skip, self.have) = (u32::from_be_bytes([0, a, b, c]) as usize, 0);
+            } else if self.have == RESET {
+                self.refused += u32::from(self.head[HEADER..] == PROTOCOL_ERROR);
+                self.have = 0;
+            }
+        }
+    }
 }
 
 /// Puts a cork on a transport.
 pub fn cork(io: Io) -> (Corked, Cork) {
-    let inner = Rc::new(RefCell::new(Inner { io, waiting: Vec::new(), written: 0, dirty: false }));
+    let inner = Rc::new(RefCell::new(Inner {
+        io,
+        waiting: Vec::new(),
+        written: 0,
+        dirty: false,
+        sent: Frames::default(),
+    }));
     (Corked(inner.clone()), Cork(inner))
 }
 
@@ -47,6 +97,11 @@ impl Cork {
     /// Writes what waits; ready when the socket has it all.
     pub fn poll_uncork(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_drain(cx)
+    }
+
+    /// Streams that were reset for breaking the protocol since this was asked last.
+    pub fn take_refused(&self) -> u32 {
+        std::mem::take(&mut self.0.borrow_mut().sent.refused)
     }
 }
 
@@ -79,14 +134,25 @@ impl Inner {
             ready!(self.poll_drain(cx))?;
             if total > MOST {
                 self.dirty = true;
-                return Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+                let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+                self.follow(slices, written);
+                return Poll::Ready(Ok(written));
             }
         }
         if self.waiting.capacity() == 0 {
             self.waiting = SPARE.take();
         }
         slices.iter().for_each(|slice| self.waiting.extend_from_slice(slice));
+        self.follow(slices, total);
         Poll::Ready(Ok(total))
+    }
+
+    fn follow(&mut self, slices: &[io::IoSlice<'_>], mut taken: usize) {
+        for slice in slices {
+            let n = taken.min(slice.len());
+            self.sent.follow(&slice[..n]);
+            taken -= n;
+        }
     }
 }
 
@@ -127,7 +193,7 @@ impl AsyncWrite for Corked {
 
 #[cfg(test)]
 mod tests {
-    use super::{Corked, MOST, cork};
+    use super::{Corked, Frames, MOST, cork};
     use crate::http::io::Io;
     use std::future::poll_fn;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -139,6 +205,18 @@ mod tests {
         let (theirs, _) = listener.accept().await.unwrap();
         let (corked, cork) = cork(Io::plain(ours));
         (corked, cork, theirs)
+    }
+
+    #[test]
+    fn resets_for_breaking_the_protocol_are_seen_whatever_pieces_frames_come_in() {
+        let data = [&[0, 1, 44, 0, 1, 0, 0, 0, 1][..], &[3; 300]].concat();
+        let reset = |code: u8| [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, code];
+        let all = [&data[..], &reset(1), &[0, 0, 0, 4, 1, 0, 0, 0, 0], &reset(8), &reset(1), &data].concat();
+        for size in [1, 5, 9, 13, all.len()] {
+            let mut frames = Frames::default();
+            all.chunks(size).for_each(|piece| frames.follow(piece));
+            assert_eq!((frames.refused, frames.have, frames.skip), (2, 0, 0), "pieces of {size}");
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -9,7 +9,7 @@ use crate::http::downstream::{Connection, Downstream, Incoming};
 use crate::http::exchange;
 use crate::http::h1::{BodyKind, Frame};
 use crate::http::io::{Io, Prefixed};
-use crate::request_info::Protocol;
+use crate::request_info::{LogContext, Protocol, RequestInfo, ResponseFlags};
 use crate::timer::LazyTimer;
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -64,6 +64,7 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<C
             if let Poll::Ready(stream) = http2.poll_accept(cx) {
                 return Poll::Ready(Event::Stream(stream.map(|stream| stream.map(Box::new))));
             }
+            refused(connection, cork.take_refused(), "http2.violation.of.messaging.rule");
             if let Poll::Ready(Err(_)) = cork.poll_uncork(cx) {
                 return Poll::Ready(Event::Close);
             }
@@ -85,7 +86,7 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<C
             }
             Event::Stream(Some(Err(error))) => {
                 if !error.is_io() {
-                    connection.stats().downstream_cx_protocol_error.inc();
+                    refused(connection, 1, "http2.protocol_error");
                 }
                 return;
             }
@@ -102,6 +103,21 @@ async fn accept(connection: &Rc<Connection>, mut http2: h2::server::Connection<C
                 http2.graceful_shutdown();
             }
             Event::Idle => {}
+        }
+    }
+}
+
+/// Counts and logs streams that were refused for breaking the protocol: nothing else is known of them.
+fn refused(connection: &Connection, streams: u32, details: &'static str) {
+    for _ in 0..streams {
+        connection.stats().downstream_cx_protocol_error.inc();
+        let mut info = RequestInfo::new(connection.info.clone(), Some(Protocol::Http2));
+        info.flags = ResponseFlags::DPE;
+        info.details = Some(details.into());
+        info.timings.end = Some(info.elapsed());
+        let context = LogContext { info: &info, request: None, response: None, trailers: None };
+        for log in &connection.manager.access_logs {
+            log.log(&context);
         }
     }
 }
@@ -169,7 +185,6 @@ async fn serve_stream(connection: &Connection, incoming: Incoming, down: &mut H2
     let valid = !incoming.head.path.is_empty() || incoming.head.method == http::Method::CONNECT;
     let authority = incoming.head.authority.iter().all(|byte| crate::http::h1::is_authority_byte(*byte));
     if !valid || !authority || incoming.head.authority.is_empty() {
-        connection.stats().downstream_cx_protocol_error.inc();
         down.respond.send_reset(h2::Reason::PROTOCOL_ERROR);
         return;
     }

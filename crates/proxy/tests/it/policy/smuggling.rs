@@ -72,7 +72,7 @@ const GOOD: [Field<'_>; 4] =
 #[test]
 fn malformed_http2_requests_never_reach_the_upstream() {
     let (up, count) = by_number(|_| ok("served"));
-    let (_proxy, address) = Proxy::to(up);
+    let (proxy, address) = Proxy::to(up);
     assert_eq!(send(address, &GOOD), Fate::Served);
     let with = |name: &'static [u8], value: &'static [u8]| [&GOOD[..], &[(name, value)]].concat();
     let replaced = |at: usize, value: &'static [u8]| {
@@ -118,9 +118,11 @@ fn malformed_http2_requests_never_reach_the_upstream() {
         ("no method", GOOD[1..].to_vec()),
         ("no path", GOOD[..3].to_vec()),
     ];
-    for (what, fields) in cases {
+    for (at, (what, fields)) in cases.into_iter().enumerate() {
         let fate = send(address, &fields);
         assert_ne!(fate, Fate::Served, "{what}");
+        let line = proxy.log.line(at + 1);
+        assert!(fate == Fate::Answered || line.starts_with("0 DPE http2."), "{what}: {fate:?}, {line}");
     }
     assert_eq!(count.load(Ordering::SeqCst), 1, "only the good one");
     assert_eq!(send(address, &GOOD), Fate::Served, "and the proxy goes on");
