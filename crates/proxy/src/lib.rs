@@ -15,6 +15,8 @@ pub mod http;
 mod listener;
 pub mod request_info;
 pub mod run;
+mod server;
+mod startup;
 pub mod stats;
 mod tcp;
 mod timer;

@@ -35,3 +35,29 @@ impl StatsConfig {
     /// The type's name, which stands behind `type.googleapis.com/`.
     pub const NAME: &'static str = "stats.PluginConfig";
 }
+
+/// The configuration of `istio.alpn`: names by which Istio's proxies tell each other what they speak.
+///
+/// Source: Istio's proxy, `source/extensions/filters/http/alpn/config.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub struct AlpnConfig {
+    /// The names for each version of HTTP.
+    #[prost(message, repeated, tag = "1")]
+    pub alpn_override: Vec<AlpnOverride>,
+}
+
+/// What is announced for a version of HTTP.
+#[derive(Clone, PartialEq, Message)]
+pub struct AlpnOverride {
+    /// 0: HTTP/1.0, 1: HTTP/1.1, 2: HTTP/2.
+    #[prost(int32, tag = "1")]
+    pub upstream_protocol: i32,
+    /// The names, the best first.
+    #[prost(string, repeated, tag = "2")]
+    pub alpn_override: Vec<String>,
+}
+
+impl AlpnConfig {
+    /// The type's name, which stands behind `type.googleapis.com/`.
+    pub const NAME: &'static str = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig";
+}

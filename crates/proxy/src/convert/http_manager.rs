@@ -58,12 +58,7 @@ pub(super) fn read(
     settings.access_logs = access_log::read_all(access_log, context, &at.field("access_log"))?;
     settings.access_logs.extend(filters.metrics);
     if let Some(message) = tracing {
-        let inbound = gathered.direction == TrafficDirection::Inbound;
-        let mut tracing = super::tracing::read(message, inbound, context, &at.field("tracing"))?;
-        if let (Some(tracing), Some(extension)) = (&mut tracing, request_id_extension) {
-            request_id(extension, tracing, &at.field("request_id_extension"))?;
-        }
-        settings.tracing = tracing.map(Box::new);
+        settings.tracing = traces(message, request_id_extension.as_ref(), gathered, at)?;
     }
     if !server_name.is_empty() {
         settings.server_name = Bytes::from(server_name.clone());
@@ -75,9 +70,7 @@ pub(super) fn read(
     settings.xff_num_trusted_hops = *xff_num_trusted_hops;
     settings.skip_xff_append = *skip_xff_append;
     if let Some(config) = internal_address_config {
-        use inner::InternalAddressConfig;
-        take!(config, at, InternalAddressConfig { cidr_ranges } ignore { unix_sockets });
-        settings.internal_ranges = Some(values::cidrs(cidr_ranges, &at.field("internal_address_config"))?);
+        settings.internal_ranges = Some(internal_ranges(config, at)?);
     }
     settings.generate_request_id = values::bool_or(generate_request_id, true);
     settings.preserve_request_id = *preserve_external_request_id;
@@ -107,6 +100,31 @@ pub(super) fn read(
         settings.http2 = http2_options(http2, &at.field("http2_protocol_options"))?;
     }
     Ok(settings)
+}
+
+/// How requests are traced, and what their ids tell of it.
+fn traces(
+    message: &inner::Tracing,
+    extension: Option<&pb::RequestIdExtension>,
+    gathered: &Gathered<'_>,
+    at: &At<'_>,
+) -> Converted<Option<Box<Tracing>>> {
+    let inbound = gathered.direction == TrafficDirection::Inbound;
+    let mut tracing = super::tracing::read(message, inbound, gathered.context, &at.field("tracing"))?;
+    if let (Some(tracing), Some(extension)) = (&mut tracing, extension) {
+        request_id(extension, tracing, &at.field("request_id_extension"))?;
+    }
+    Ok(tracing.map(Box::new))
+}
+
+/// Addresses of clients that are inside.
+fn internal_ranges(
+    config: &inner::InternalAddressConfig,
+    at: &At<'_>,
+) -> Converted<Vec<crate::config::Cidr>> {
+    use inner::InternalAddressConfig;
+    take!(config, at, InternalAddressConfig { cidr_ranges } ignore { unix_sockets });
+    values::cidrs(cidr_ranges, &at.field("internal_address_config"))
 }
 
 /// Whether and how the request id tells if a request is traced.

@@ -3,33 +3,18 @@
 
 use std::sync::Arc;
 
-use prost::Message;
+use lateen_xds::istio::AlpnConfig;
 
 use super::pb::protobuf::Any;
 use super::{At, Converted, any};
 use crate::config::AlpnOverride;
 
 /// The filter's type.
-pub(super) const TYPE: &str = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig";
-
-#[derive(Clone, PartialEq, Message)]
-struct FilterConfig {
-    #[prost(message, repeated, tag = "1")]
-    alpn_override: Vec<Override>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Override {
-    /// 0: HTTP/1.0, 1: HTTP/1.1, 2: HTTP/2.
-    #[prost(int32, tag = "1")]
-    upstream_protocol: i32,
-    #[prost(string, repeated, tag = "2")]
-    alpn_override: Vec<String>,
-}
+pub(super) const TYPE: &str = AlpnConfig::NAME;
 
 /// Reads the filter. Names for HTTP/1.0 are not needed: upstreams are asked in HTTP/1.1 and HTTP/2 alone.
 pub(super) fn read(config: &Any, at: &At<'_>) -> Converted<Option<Arc<AlpnOverride>>> {
-    let message: FilterConfig = any::decode(config, at)?;
+    let message: AlpnConfig = any::decode(config, at)?;
     let mut read = AlpnOverride::default();
     for entry in message.alpn_override {
         let names = || entry.alpn_override.iter().map(|name| name.clone().into_bytes()).collect();
