@@ -7,6 +7,7 @@ use std::time::Duration;
 use lateen_testkit::http::{self, Answer};
 use serde_json::json;
 
+use crate::asked_connections;
 use crate::harness::{Mesh, User, envoy, eventually, has_program, missing_peer};
 use crate::judges;
 use crate::pki::{Authority, Key};
@@ -38,7 +39,12 @@ kind: Service
 metadata: {name: judge}
 spec:
   selector: {app: judge}
-  ports: [{name: http, port: 8000}, {name: http-dead, port: 8001}, {name: http-keys, port: 8080}, {name: grpc, port: 9000}]
+  ports:
+  - {name: http, port: 8000}
+  - {name: http-dead, port: 8001}
+  - {name: http-keys, port: 8080}
+  - {name: grpc, port: 9000}
+  - {name: grpc-dead, port: 9001}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -144,6 +150,7 @@ fn ask_others(arguments: &[&str]) {
     deploy(&mesh, &issuer);
     authorizers_decide(&mesh);
     authorizers_that_fail(&mesh);
+    asked_connections::are_asked_for(&mesh, apply);
     keys_come_over_https(&mesh, &issuer);
     keys_are_found_by_discovery(&mesh, &issuer);
     keys_stay_while_their_server_is_gone(&mesh, &issuer);
@@ -172,7 +179,9 @@ fn deploy(mesh: &Mesh, issuer: &Issuer) {
     let before =
         mesh.kubectl(&["-n", "istio-system", "get", "configmap", "istio", "-o", "jsonpath={.data.mesh}"]);
     assert!(!before.contains("extensionProviders"), "{before}");
-    let patch = json!({ "data": { "mesh": format!("{}\n{PROVIDERS}", before.trim_end()) } }).to_string();
+    let after = [before.trim_end(), PROVIDERS, asked_connections::PROVIDERS.trim_start()];
+    let patch = json!({ "data": { "mesh": format!("{}\n{}{}", after[0], after[1].trim_start(), after[2]) } })
+        .to_string();
     mesh.kubectl(&["-n", "istio-system", "patch", "configmap", "istio", "--type=merge", "-p", &patch]);
     mesh.kubectl(&["label", "namespace", "default", "istio-injection=enabled", "--overwrite"]);
     apply(mesh, APPLICATIONS);

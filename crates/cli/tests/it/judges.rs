@@ -28,6 +28,9 @@ pub fn command() -> String {
 fn serve() {
     std::thread::spawn(|| listen(8000, judge));
     std::thread::spawn(|| listen(8080, file));
+    for port in 7000..=7005 {
+        std::thread::spawn(move || echo(port));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime
         .block_on(async {
@@ -87,6 +90,14 @@ fn connection(stream: TcpStream, answer: fn(&Asked) -> String) {
     }
 }
 
+/// Says what it hears.
+fn echo(port: u16) {
+    let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
+    for mut stream in listener.incoming().map_while(Result::ok) {
+        std::thread::spawn(move || std::io::copy(&mut stream.try_clone()?, &mut stream));
+    }
+}
+
 /// Lets requests pass that carry `x-ext-authz: allow`, and tells the application what was asked.
 fn judge(asked: &Asked) -> String {
     if asked.path.contains("slow") {
@@ -119,7 +130,12 @@ impl Authorization for Judge {
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
         let attributes = request.into_inner().attributes.unwrap_or_default();
         let caller = attributes.source.map(|s| s.principal).unwrap_or_default();
-        let http = attributes.request.and_then(|r| r.http).unwrap_or_default();
+        // Of a connection nothing is known but who made it.
+        let Some(http) = attributes.request.and_then(|r| r.http) else {
+            let code = if caller.ends_with("/sa/friend") { 0 } else { 7 };
+            let status = Some(rpc::Status { code, ..rpc::Status::default() });
+            return Ok(tonic::Response::new(CheckResponse { status, ..CheckResponse::default() }));
+        };
         if http.path.contains("slow") {
             tokio::time::sleep(SLOW).await;
         }

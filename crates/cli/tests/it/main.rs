@@ -1,6 +1,7 @@
 //! The whole mesh, end to end, as its users meet it.
 
 mod asked;
+mod asked_connections;
 mod attacks;
 mod bad_input;
 mod bookinfo;
