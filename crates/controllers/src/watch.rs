@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource};
+use kube::runtime::watcher::{self, Event};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::store::{Change, Key, Store};
@@ -21,8 +21,8 @@ pub(crate) async fn follow<K>(client: Client, store: Arc<Store<K>>, tell: impl F
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let api: Api<K> = Api::all(client);
-    let mut events = pin!(watcher(api, watcher::Config::default()).backoff(Reconnect::default()));
+    let objects = lateen_watch::typed::<K>(lateen_watch::all::<K>(client), watcher::Config::default());
+    let mut events = pin!(objects.backoff(Reconnect::default()));
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {

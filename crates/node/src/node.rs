@@ -7,8 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::watcher;
-use kube::{Api, Client};
+use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -114,23 +113,14 @@ impl Node {
 }
 
 fn watches(client: &Client, catalog: &Arc<Catalog>, pods: &Arc<Pods>) -> Vec<JoinHandle<()>> {
-    let config = watcher::Config::default;
-    let services: Api<Service> = Api::all(client.clone());
-    let slices: Api<EndpointSlice> = Api::all(client.clone());
-    let config_maps: Api<ConfigMap> = Api::all(client.clone());
-    let secrets: Api<Secret> = Api::all(client.clone());
-    let all: Api<Pod> = Api::all(client.clone());
+    let client = || client.clone();
     vec![
-        tokio::spawn(follow(services, config(), catalog.service_sink())),
-        tokio::spawn(follow(slices, config(), catalog.slice_sink())),
-        tokio::spawn(follow(config_maps, config(), catalog.config_map_sink())),
-        tokio::spawn(follow(secrets, config(), catalog.secret_sink())),
-        tokio::spawn(follow(
-            Api::<k8s_openapi::api::core::v1::Node>::all(client.clone()),
-            config(),
-            pods.node_sink(),
-        )),
-        tokio::spawn(pods_after(catalog.clone(), follow(all, config(), pods.sink()))),
+        tokio::spawn(follow::<Service>(client(), catalog.service_sink())),
+        tokio::spawn(follow::<EndpointSlice>(client(), catalog.slice_sink())),
+        tokio::spawn(follow::<ConfigMap>(client(), catalog.config_map_sink())),
+        tokio::spawn(follow::<Secret>(client(), catalog.secret_sink())),
+        tokio::spawn(follow::<k8s_openapi::api::core::v1::Node>(client(), pods.node_sink())),
+        tokio::spawn(pods_after(catalog.clone(), follow::<Pod>(client(), pods.sink()))),
     ]
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -12,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use lateen_inject::VALIDATION_CONTAINER;
 use serde_json::json;
@@ -61,9 +60,8 @@ pub async fn run(client: Client, repair: &Repair) -> Result<()> {
         client: client.clone(),
         mended: BTreeSet::new(),
     };
-    let api: Api<Pod> = Api::all(client);
     let mine = watcher::Config::default().fields(&format!("spec.nodeName={}", repair.node));
-    let mut events = pin!(watcher(api, mine));
+    let mut events = lateen_watch::typed::<Pod>(lateen_watch::all::<Pod>(client), mine);
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) if is_broken(&pod) => {

@@ -6,7 +6,6 @@ use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::runtime::watcher;
 use kube::{Api, Client};
 use lateen_identity::{SpiffeId, TrustBundle, identities};
 use serde_json::json;
@@ -106,7 +105,8 @@ impl ExternalSigner {
         let parameters = PatchParams::default();
         let approved = self.requests.patch_approval(name, &parameters, &Patch::Merge(approval)).await;
         approved.map_err(|error| format!("CertificateSigningRequest {name} cannot be approved: {error}"))?;
-        let mut states = std::pin::pin!(watcher::watch_object(self.requests.clone(), name));
+        let requests = lateen_watch::all::<CertificateSigningRequest>(self.requests.clone().into_client());
+        let mut states = lateen_watch::object::<CertificateSigningRequest>(requests, name);
         while let Some(state) = states.next().await {
             let Ok(Some(request)) = state else { continue };
             let Some(status) = request.status else { continue };

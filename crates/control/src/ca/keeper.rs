@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use lateen_identity::{Authority, IdentityError};
 use serde_json::json;
@@ -88,8 +88,9 @@ impl Keeper {
     /// Follows the Secrets for ever. Outages of the API are waited out.
     pub async fn run(mut self) {
         let object = |name| {
-            let secrets = self.secrets.clone();
-            watcher::watch_object(secrets, name).default_backoff().map(move |found| (name, found))
+            let client = self.secrets.clone().into_client();
+            let secrets = lateen_watch::namespaced::<Secret>(client, &self.options.namespace);
+            lateen_watch::object(secrets, name).default_backoff().map(move |found| (name, found))
         };
         let streams = [object(PLUGGED).boxed(), object(SELF_SIGNED).boxed(), object(history::NAME).boxed()];
         let mut events = futures::stream::select_all(streams);

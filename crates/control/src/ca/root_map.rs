@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_all};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
@@ -28,9 +28,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Keeps the ConfigMap in every namespace, whoever changes or deletes it, for ever.
 pub async fn keep(client: Client, mut authorities: Authorities) {
     let config = watcher::Config::default().any_semantic();
-    let namespaces = watch_all(Api::<Namespace>::all(client.clone()), config.clone()).default_backoff();
-    let maps = Api::<ConfigMap>::all(client.clone());
-    let maps = watch_all(maps, config.fields(&format!("metadata.name={NAME}"))).default_backoff();
+    let namespaces =
+        lateen_watch::typed(lateen_watch::all::<Namespace>(client.clone()), config.clone()).default_backoff();
+    let maps = lateen_watch::all::<ConfigMap>(client.clone());
+    let maps = lateen_watch::typed(maps, config.fields(&format!("metadata.name={NAME}"))).default_backoff();
     let (mut namespaces, mut maps) = (pin!(namespaces), pin!(maps));
     let mut known = Known::default();
     loop {

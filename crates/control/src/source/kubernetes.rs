@@ -1,18 +1,20 @@
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ApiResource;
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use lateen_api::{authentication, networking, security};
+use lateen_api::{FieldError, authentication, networking, security};
 use lateen_mesh::{Kind, Resource};
+use lateen_watch::Untyped;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::observed::{Observed, api_resource};
 use super::watch::{Taken, Watch};
 use super::{Injection, SourceId, Update, mesh_config, secret};
 use crate::ca::{MeshRoots, TrustDomains};
@@ -85,10 +87,12 @@ pub fn kubernetes(
     start.istio::<security::authorization_policy::AuthorizationPolicySpec>(Kind::AuthorizationPolicy);
     start.istio::<authentication::PolicySpec>(Kind::Policy);
     start.istio::<authentication::MeshPolicySpec>(Kind::MeshPolicy);
-    start.watch(Kind::Secret, Api::<Secret>::all(client.clone()), secrets(), |found| secret::take(&found));
+    let all = lateen_watch::all::<Secret>(client.clone());
+    start.watch(Kind::Secret, all, secrets(), |found: Secret| secret::take(&found));
     start.mesh_config(config_map);
     let known = namespaces.clone();
-    start.watch(Kind::Namespace, Api::<Namespace>::all(client.clone()), listing(), move |namespace| {
+    let all = lateen_watch::all::<Namespace>(client.clone());
+    start.watch(Kind::Namespace, all, listing(), move |namespace| {
         known.set(namespace);
         Taken::Ignore
     });
@@ -115,11 +119,11 @@ impl Start<'_> {
     /// A kind that every Kubernetes has.
     fn core<K>(&mut self, id: SourceId)
     where
-        K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: kube::Resource<DynamicType = ()> + DeserializeOwned,
         Resource: From<K>,
     {
-        let api = Api::<K>::all(self.client.clone());
-        self.watch(id, api, listing(), |object| Taken::Upsert(Box::new(Resource::from(object))));
+        let api = lateen_watch::all::<K>(self.client.clone());
+        self.watch(id, api, listing(), |object: K| Taken::Upsert(Box::new(Resource::from(object))));
     }
 
     /// One of Istio's kinds, in whichever version the API serves.
@@ -127,31 +131,23 @@ impl Start<'_> {
     where
         Resource: From<lateen_api::Object<S>>,
     {
-        let api =
-            |version: &&str| Api::<Observed<S>>::all_with(self.client.clone(), &api_resource::<S>(version));
+        let api = |version: &&str| Api::<Untyped>::all_with(self.client.clone(), &api_resource::<S>(version));
         let watch =
             Watch { id, apis: S::VERSIONS.iter().map(api).collect(), config: listing(), optional: true };
-        self.spawn(watch, move |observed| match observed.object {
-            Ok(object) => Taken::Upsert(Box::new(Resource::from(object))),
-            Err(errors) => {
-                let meta = &observed.metadata;
-                tracing::warn!(
-                    kind = %id,
-                    namespace = meta.namespace.as_deref().unwrap_or_default(),
-                    name = meta.name.as_deref().unwrap_or_default(),
-                    errors = lateen_api::object::join(&errors),
-                    "resource cannot be read; the last good one stays"
-                );
-                Taken::Refused(Box::new(Note::refused(id, meta, errors)))
+        self.spawn(watch, move |found| {
+            let Untyped { metadata, value } = found;
+            match read::<S>(value) {
+                Ok(object) => Taken::Upsert(Box::new(Resource::from(object))),
+                Err(errors) => refused(id, &metadata, errors),
             }
         });
     }
 
     fn mesh_config(&mut self, map: &MeshConfigMap) {
-        let api = Api::<ConfigMap>::namespaced(self.client.clone(), &map.namespace);
+        let api = lateen_watch::namespaced::<ConfigMap>(self.client.clone(), &map.namespace);
         let MeshConfigMap { name, injection_name, domain, injection, trust_domains, mesh_roots, .. } =
             map.clone();
-        self.watch(Kind::MeshConfig, api, listing(), move |found| {
+        self.watch(Kind::MeshConfig, api, listing(), move |found: ConfigMap| {
             let found_name = found.metadata.name.as_deref();
             if found_name == Some(&*injection_name) {
                 injection.take_values(&found);
@@ -166,23 +162,55 @@ impl Start<'_> {
         });
     }
 
-    fn watch<K>(
+    /// One of Kubernetes' own kinds; what cannot be read stays as it was.
+    fn watch<K: DeserializeOwned>(
         &mut self,
         id: SourceId,
-        api: Api<K>,
+        api: Api<Untyped>,
         config: watcher::Config,
         take: impl Fn(K) -> Taken + Send + Sync + 'static,
-    ) where
-        K: kube::Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    {
-        self.spawn(Watch { id, apis: vec![api], config, optional: false }, take);
+    ) {
+        let watch = Watch { id, apis: vec![api], config, optional: false };
+        self.spawn(watch, move |found| found.read().map_or(Taken::Keep, &take));
     }
 
-    fn spawn<K>(&mut self, watch: Watch<K>, take: impl Fn(K) -> Taken + Send + Sync + 'static)
-    where
-        K: kube::Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    {
+    fn spawn(&mut self, watch: Watch, take: impl Fn(Untyped) -> Taken + Send + Sync + 'static) {
         self.ids.push(watch.id);
-        self.tasks.spawn(watch.run(self.updates.clone(), take));
+        self.tasks.spawn(watch.run(self.updates.clone(), Box::new(take)));
+    }
+}
+
+/// One of Istio's objects. Items of a list come without version and kind.
+fn read<S: lateen_api::Kind>(mut value: Value) -> Result<lateen_api::Object<S>, Vec<FieldError>> {
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
+    let decoded = lateen_api::Object::<S>::decode(value);
+    match decoded.object {
+        Some(object) if decoded.report.errors.is_empty() => Ok(object),
+        _ => Err(decoded.report.errors),
+    }
+}
+
+fn refused(id: SourceId, meta: &ObjectMeta, errors: Vec<FieldError>) -> Taken {
+    tracing::warn!(
+        kind = %id,
+        namespace = meta.namespace.as_deref().unwrap_or_default(),
+        name = meta.name.as_deref().unwrap_or_default(),
+        errors = lateen_api::object::join(&errors),
+        "resource cannot be read; the last good one stays"
+    );
+    Taken::Refused(Box::new(Note::refused(id, meta, errors)))
+}
+
+/// Where a version of a kind is served.
+pub(crate) fn api_resource<S: lateen_api::Kind>(version: &str) -> ApiResource {
+    ApiResource {
+        group: S::GROUP.into(),
+        version: version.into(),
+        api_version: format!("{}/{version}", S::GROUP),
+        kind: S::KIND.into(),
+        plural: S::PLURAL.into(),
     }
 }

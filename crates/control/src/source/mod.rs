@@ -3,14 +3,13 @@
 mod injection;
 mod kubernetes;
 mod mesh_config;
-mod observed;
 mod secret;
 mod watch;
 
 pub use injection::Injection;
+pub(crate) use kubernetes::api_resource;
 pub use kubernetes::{MeshConfigMap, Namespaces, kubernetes};
 pub use mesh_config::settings as mesh_settings;
-pub(crate) use observed::api_resource;
 pub use secret::credential;
 
 use lateen_mesh::{ConfigKey, Kind, Resource};

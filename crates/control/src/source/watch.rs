@@ -1,12 +1,10 @@
 use std::collections::HashSet;
-use std::fmt::Debug;
-use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, ResourceExt};
+use lateen_watch::Untyped;
 use tokio::sync::mpsc;
 
 use super::{SourceId, Update};
@@ -30,28 +28,28 @@ pub(super) enum Taken {
 }
 
 /// How one kind is watched.
-pub(super) struct Watch<K: Resource> {
+pub(super) struct Watch {
     pub id: SourceId,
     /// The same kind in each version that the API may serve, the best first.
-    pub apis: Vec<Api<K>>,
+    pub apis: Vec<Api<Untyped>>,
     pub config: watcher::Config,
     /// Whether the API may do without the kind (a CRD that is not installed).
     pub optional: bool,
 }
 
-impl<K> Watch<K>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
+/// Makes of an object what it is to the mesh.
+pub(super) type Take = Box<dyn Fn(Untyped) -> Taken + Send + Sync>;
+
+impl Watch {
     /// Watches until the receiver is gone. Outages are waited out; what was there before is kept until the API says
     /// otherwise.
-    pub(super) async fn run(self, updates: mpsc::Sender<Update>, take: impl Fn(K) -> Taken + Send) {
+    pub(super) async fn run(self, updates: mpsc::Sender<Update>, take: Take) {
         let Watch { id, apis, config, optional } = self;
         let mut known = Known { id, keys: HashSet::new(), listing: None };
         let mut wait = FIRST_WAIT;
         let mut last_error = String::new();
         for api in apis.iter().cycle() {
-            let mut events = pin!(watcher::watcher(api.clone(), config.clone()));
+            let mut events = lateen_watch::untyped(api.clone(), config.clone());
             while let Some(event) = events.next().await {
                 let error = match event {
                     Ok(event) => {
@@ -114,10 +112,10 @@ struct Known {
 struct Gone;
 
 impl Known {
-    async fn handle<K: Resource>(
+    async fn handle(
         &mut self,
-        event: Event<K>,
-        take: &(impl Fn(K) -> Taken + Send),
+        event: Event<Untyped>,
+        take: &Take,
         updates: &mpsc::Sender<Update>,
     ) -> Result<(), Gone> {
         match event {
@@ -169,10 +167,8 @@ impl Known {
         }
     }
 
-    fn key(&self, object: &impl Resource) -> ConfigKey {
-        let meta = object.meta();
-        let text = |part: &Option<String>| part.clone().unwrap_or_default();
-        ConfigKey::new(self.id, text(&meta.namespace), text(&meta.name))
+    fn key(&self, object: &Untyped) -> ConfigKey {
+        ConfigKey::new(self.id, object.namespace().unwrap_or_default(), object.name_any())
     }
 }
 

@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::pin::pin;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -74,8 +73,9 @@ async fn follow<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let api = Api::<K>::all(client);
-    let mut events = pin!(watcher::watcher(api.clone(), watcher::Config::default().any_semantic()));
+    let api = Api::<K>::all(client.clone());
+    let config = watcher::Config::default().any_semantic();
+    let mut events = lateen_watch::typed::<K>(lateen_watch::all::<K>(client), config);
     let mut known: BTreeMap<String, K> = BTreeMap::new();
     loop {
         let due: Vec<String> = tokio::select! {

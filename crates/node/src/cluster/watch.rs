@@ -1,11 +1,10 @@
 //! Following a kind of resource.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use kube::Api;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -22,11 +21,11 @@ pub(crate) trait Sink<K>: Send + 'static {
 }
 
 /// Lists and watches until the task is dropped; errors are tried again, soon at first.
-pub(crate) async fn follow<K>(api: Api<K>, config: watcher::Config, mut sink: impl Sink<K>)
+pub(crate) async fn follow<K>(client: Client, mut sink: impl Sink<K>)
 where
-    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource<DynamicType = ()> + DeserializeOwned + Send + 'static,
 {
-    let mut stream = Box::pin(watcher(api, config));
+    let mut stream = lateen_watch::typed::<K>(lateen_watch::all::<K>(client), watcher::Config::default());
     let mut retry = FIRST_RETRY;
     let mut listed = Vec::new();
     loop {
