@@ -2,6 +2,7 @@
 //! way. Pure: the same snapshot gives the same findings.
 
 mod conflicts;
+mod credentials;
 mod finding;
 mod gateways;
 mod ports;
@@ -23,6 +24,7 @@ pub fn analyze(mesh: &Mesh) -> Vec<Finding> {
     ports::check(mesh, &mut findings);
     tuning::check(mesh, &mut findings);
     security::check(mesh, &mut findings);
+    credentials::check(mesh, &mut findings);
     findings.sort();
     findings
 }

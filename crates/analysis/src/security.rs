@@ -1,12 +1,10 @@
-//! Policies that select nothing, contradict each other, or depend on what is not there; gateways' Secrets.
+//! Policies that select nothing, contradict each other, or depend on what is not there.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use lateen_api::networking::gateway::{Server, ServerTlsMode, ServerTlsSettings};
 use lateen_mesh::{
-    AuthorizationPolicy, Credential, Gateway, Issuer, Kind, Labels, LegacyPolicy, Mesh, Meta, Mtls,
-    PeerAuthentication, Target, Workload, labels,
+    AuthorizationPolicy, Issuer, Kind, Labels, LegacyPolicy, Mesh, Meta, Mtls, PeerAuthentication, Target,
+    Workload, labels,
 };
 
 use crate::finding::{Code, Finding, Severity, key};
@@ -42,11 +40,6 @@ pub(crate) fn check(mesh: &Mesh, findings: &mut Vec<Finding>) {
     }
     for policy in mesh.policies.legacy() {
         advice(policy, findings);
-    }
-    for gateway in &mesh.gateways.all {
-        for (at, server) in gateway.spec.servers.iter().enumerate() {
-            credentials(mesh, gateway, at, server, findings);
-        }
     }
 }
 
@@ -215,84 +208,4 @@ fn advice(policy: &LegacyPolicy, findings: &mut Vec<Finding>) {
         "authentication.istio.io/v1alpha1 is an old form; it means what it meant".to_owned(),
         mend,
     ));
-}
-
-/// The Secrets of a gateway's server.
-fn credentials(mesh: &Mesh, gateway: &Gateway, at: usize, server: &Server, findings: &mut Vec<Finding>) {
-    let Some(tls) = &server.tls else { return };
-    let mode = tls.mode.unwrap_or_default();
-    if !matches!(mode, ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual) {
-        return;
-    }
-    let mut namespaces: Vec<&str> = mesh
-        .workloads()
-        .filter(|w| w.alive && gateway.selects(&w.labels))
-        .map(|w| &*w.meta.namespace)
-        .collect();
-    namespaces.sort_unstable();
-    namespaces.dedup();
-    for namespace in namespaces {
-        for (field, name, roots) in wanted(tls, mode) {
-            let (severity, message) = match look_at(mesh, namespace, name, roots) {
-                Usable::Yes => continue,
-                Usable::Before(problem) => (Severity::Warning, format!("{problem}; the last good one stays")),
-                Usable::No(problem) => {
-                    (Severity::Error, format!("{problem}; the hosts {} are closed", server.hosts.join(", ")))
-                }
-            };
-            findings.push(Finding::new(
-                Code::CredentialNotUsable,
-                severity,
-                key(Kind::Gateway, &gateway.meta),
-                format!("spec.servers[{at}].tls.{field}"),
-                message,
-                format!(
-                    "create a Secret {name:?} in {namespace} with tls.crt and tls.key (and ca.crt for MUTUAL)"
-                ),
-            ));
-        }
-    }
-}
-
-/// The Secrets that a server names: field, name, and whether authorities are wanted of it.
-fn wanted(tls: &ServerTlsSettings, mode: ServerTlsMode) -> Vec<(&'static str, &str, bool)> {
-    let one = Some(tls.credential_name.as_str()).filter(|n| !n.is_empty()).map(|n| ("credentialName", n));
-    let several = tls.credential_names.iter().map(|n| ("credentialNames", n.as_str()));
-    let pairs: Vec<_> = one.into_iter().chain(several).collect();
-    let own = Some(tls.ca_cert_credential_name.as_str()).filter(|n| !n.is_empty());
-    let roots = own.map(|n| ("caCertCredentialName", n)).or_else(|| pairs.first().copied());
-    let verifies = mode != ServerTlsMode::Simple;
-    let roots = roots.filter(|_| verifies).map(|(field, name)| (field, name, true));
-    pairs.into_iter().map(|(field, name)| (field, name, false)).chain(roots).collect()
-}
-
-/// Whether a Secret can be used.
-enum Usable {
-    Yes,
-    /// It could be, and is used as it was.
-    Before(String),
-    No(String),
-}
-
-fn look_at(mesh: &Mesh, namespace: &str, name: &str, roots: bool) -> Usable {
-    let name = name.strip_prefix("kubernetes://").unwrap_or(name);
-    let own = mesh.credentials.get(namespace, name);
-    let beside = mesh.credentials.get(namespace, &format!("{name}-cacert")).filter(|_| roots);
-    let has = |c: &&Arc<Credential>| if roots { c.authorities.is_some() } else { c.pair.is_some() };
-    let there = [beside, own].into_iter().flatten().any(|c| has(&c));
-    let problem = [beside, own].into_iter().flatten().find_map(|c| {
-        let problem = c.problem.as_ref()?;
-        Some(format!("the Secret {namespace}/{} cannot be used: {problem}", c.meta.name))
-    });
-    match (there, problem) {
-        (true, None) => Usable::Yes,
-        (true, Some(problem)) => Usable::Before(problem),
-        (false, Some(problem)) => Usable::No(problem),
-        (false, None) if roots => Usable::No(format!(
-            "neither {namespace}/{name}-cacert nor {namespace}/{name} has ca.crt (or cacert)"
-        )),
-        (false, None) => {
-            Usable::No(format!("there is no Secret {namespace}/{name} with a certificate and a key"))
-        }
-    }
 }

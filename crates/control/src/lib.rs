@@ -29,7 +29,7 @@ pub use hub::{Hub, Published, queue, run as run_hub};
 pub use metrics::Metrics;
 pub use options::{ControlOptions, EnvironmentError, KubeAccess, Ports};
 pub use refusals::{Refusal, Refusals};
-pub use source::{credential, mesh_settings};
+pub use source::{credential, map_credential, mesh_settings};
 pub use view::View;
 
 /// What the servers share.

@@ -96,7 +96,7 @@ async fn findings(client: &Client, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// Policies, and the Secrets that gateways name.
+/// Policies, and the Secrets and ConfigMaps that gateways and rules name.
 async fn security(client: &Client, world: &mut World) -> Result<()> {
     use lateen_api::{authentication as old, security as s};
     load::<s::peer_authentication::PeerAuthenticationSpec>(client, world).await?;
@@ -106,6 +106,11 @@ async fn security(client: &Client, world: &mut World) -> Result<()> {
     load::<old::MeshPolicySpec>(client, world).await?;
     for secret in Api::<Secret>::all(client.clone()).list(&ListParams::default()).await? {
         if let Some(credential) = lateen_control::credential(&secret) {
+            world.upsert(Resource::from(credential));
+        }
+    }
+    for map in Api::<ConfigMap>::all(client.clone()).list(&ListParams::default()).await? {
+        if let Some(credential) = lateen_control::map_credential(map) {
             world.upsert(Resource::from(credential));
         }
     }

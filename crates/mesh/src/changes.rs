@@ -26,6 +26,7 @@ pub enum Kind {
     Policy,
     MeshPolicy,
     Secret,
+    ConfigMap,
     /// Where an issuer of tokens has its keys, as its own document says.
     Issuer,
     Telemetry,

@@ -31,7 +31,8 @@ impl DestinationRule {
         }
     }
 
-    fn visible_to(&self, client_namespace: &str, default: &Visibility) -> bool {
+    /// Whether clients of a namespace see the rule (`exportTo`, or what holds without it).
+    pub fn visible_to(&self, client_namespace: &str, default: &Visibility) -> bool {
         service::visible(self.export_to.as_ref(), &self.meta.namespace, client_namespace, default)
     }
 

@@ -42,7 +42,7 @@ pub struct Mesh {
     pub(crate) nodes: Arc<HashMap<Arc<str>, Arc<Locality>>>,
     /// All security policies.
     pub policies: Arc<Policies>,
-    /// All Secrets that hold something for TLS.
+    /// All Secrets and ConfigMaps that hold something for TLS.
     pub credentials: Arc<Credentials>,
     pub(crate) endpoints: Arc<HashMap<ServiceId, Arc<Endpoints>>>,
     pub(crate) workloads: Arc<Workloads>,

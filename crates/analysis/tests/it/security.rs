@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use lateen_analysis::{Code, TlsStatus, analyze, tls_check};
-use lateen_mesh::{Mesh, Resource, World};
+use lateen_analysis::{Code, Severity, TlsStatus, analyze, tls_check};
+use lateen_mesh::{Credential, Kind, Mesh, Meta, Resource, World};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -141,5 +141,61 @@ fn secrets_that_a_gateway_cannot_use_are_found() {
         found
             .iter()
             .all(|f| f.code != Code::CredentialNotUsable || f.message.contains(".example are closed"))
+    );
+}
+
+#[test]
+fn secrets_that_a_rule_cannot_use_are_found() {
+    let mesh = mesh(|world| {
+        // Rules for one host are one.
+        let mut rule = |name: &str, policy: Value| {
+            let spec = json!({"host": format!("{name}.example"), "trafficPolicy": policy});
+            put::<lateen_api::DestinationRule>(world, "DestinationRule", name, spec);
+        };
+        let tls = |tls: Value| json!({"tls": tls});
+        rule("a", tls(json!({"mode": "SIMPLE", "credentialName": "nosuch"})));
+        rule("b", tls(json!({"mode": "MUTUAL", "credentialName": "mismatch"})));
+        rule("c", tls(json!({"mode": "SIMPLE", "credentialName": "configmap://voting/nosuch"})));
+        rule("d", tls(json!({"mode": "SIMPLE", "credentialName": "configmap://voting/roots"})));
+        rule("e", tls(json!({"mode": "ISTIO_MUTUAL"})));
+        let unverified = json!({"mode": "SIMPLE", "credentialName": "nosuch", "insecureSkipVerify": true});
+        rule("f", tls(unverified));
+        let port = json!([{"port": {"number": 80}, "tls": {"mode": "SIMPLE", "credentialName": "good"}}]);
+        rule("g", json!({"portLevelSettings": port}));
+        let roots: std::sync::Arc<[u8]> = b"PEM".as_slice().into();
+        for (kind, name, problem) in [
+            (Kind::ConfigMap, "roots", None),
+            (Kind::Secret, "good", None),
+            (Kind::Secret, "mismatch", Some("the key does not belong to the certificate")),
+        ] {
+            let meta = Meta { name: name.into(), namespace: "voting".into(), created: 0 };
+            let (authorities, problem) = (Some(roots.clone()), problem.map(str::to_owned));
+            world.upsert(Credential { kind, meta, pair: None, authorities, revoked: None, problem }.into());
+        }
+    });
+    let found = analyze(&mesh);
+    let found = found.iter().filter(|f| f.code == Code::CredentialNotUsable);
+    let told: Vec<_> =
+        found.map(|f| (&*f.resource.name, f.severity, f.field.as_str(), f.message.as_str())).collect();
+    let field = "spec.trafficPolicy.tls.credentialName";
+    let bad = "the Secret voting/mismatch cannot be used: the key does not belong to the certificate";
+    assert_eq!(
+        told,
+        [
+            (
+                "a",
+                Severity::Error,
+                field,
+                "neither voting/nosuch-cacert nor voting/nosuch has ca.crt (or cacert); a.example is not reached"
+            ),
+            ("b", Severity::Error, field, &*format!("{bad}; b.example is not reached")),
+            (
+                "c",
+                Severity::Error,
+                field,
+                "there is no ConfigMap voting/nosuch with ca.crt (or cacert); c.example is not reached"
+            ),
+            ("b", Severity::Warning, field, &*format!("{bad}; the last good one stays")),
+        ]
     );
 }

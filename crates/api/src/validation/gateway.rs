@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::common::{ProtocolClass, is_dns_label, port, protocol, unix_address};
-use super::host;
+use super::{host, traffic_policy};
 use crate::networking::gateway::{
     GatewayPort, GatewaySpec, Server, ServerTlsMode, ServerTlsSettings, TlsCertificate, TlsProtocol,
 };
@@ -128,6 +128,14 @@ pub fn server_tls(report: &mut Report, tls: &ServerTlsSettings) {
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
     }
     one_source(report, tls);
+    traffic_policy::config_map(report, "caCertCredentialName", &tls.ca_cert_credential_name);
+    for (field, name) in std::iter::once(("credentialName", &tls.credential_name))
+        .chain(tls.credential_names.iter().map(|name| ("credentialNames", name)))
+    {
+        if name.starts_with("configmap://") {
+            report.error_at(field, "a ConfigMap has no key; name a Secret");
+        }
+    }
     revocation(report, tls, mode);
     if secret {
         return;

@@ -294,6 +294,22 @@ fn outlier_detection(report: &mut Report, outlier: &OutlierDetection) {
     report.check_at("minHealthPercent", percent(outlier.min_health_percent));
 }
 
+/// What stands before the namespaces and names of ConfigMaps with authorities.
+const CONFIG_MAP: &str = "configmap://";
+
+/// A ConfigMap is named with its namespace.
+///
+/// Source: Istio, `credentials.ParseResourceName`.
+pub(super) fn config_map(report: &mut Report, field: &str, name: &str) {
+    let Some(map) = name.strip_prefix(CONFIG_MAP) else { return };
+    let complete = map
+        .split_once('/')
+        .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'));
+    if !complete {
+        report.error_at(field, format!("{name:?} must be of form configmap://NAMESPACE/NAME"));
+    }
+}
+
 /// TLS towards a destination: what each mode needs and forbids.
 pub fn client_tls(report: &mut Report, tls: &ClientTlsSettings) {
     let files = [
@@ -304,6 +320,10 @@ pub fn client_tls(report: &mut Report, tls: &ClientTlsSettings) {
     if !tls.credential_name.is_empty() {
         for (field, _) in files.iter().filter(|(_, file)| !file.is_empty()) {
             report.error_at(field, "certificates cannot be given by file when credentialName is set");
+        }
+        config_map(report, "credentialName", &tls.credential_name);
+        if tls.credential_name.starts_with(CONFIG_MAP) && tls.mode == Some(ClientTlsMode::Mutual) {
+            report.error_at("credentialName", "a ConfigMap has no key for MUTUAL TLS; name a Secret");
         }
         return;
     }

@@ -158,6 +158,16 @@ fn destination_rules() {
     let cases = [
         (json!({"tls": {"mode": "MUTUAL", "clientCertificate": "/c"}}), "tls.privateKey", "required"),
         (
+            json!({"tls": {"mode": "MUTUAL", "credentialName": "configmap://a/b"}}),
+            "tls.credentialName",
+            "a ConfigMap has no key",
+        ),
+        (
+            json!({"tls": {"mode": "SIMPLE", "credentialName": "configmap:///b"}}),
+            "tls.credentialName",
+            "configmap://NAMESPACE/NAME",
+        ),
+        (
             json!({"connectionPool": {"tcp": {"maxConnections": -1}}}),
             "connectionPool.tcp.maxConnections",
             "negative",
@@ -203,6 +213,14 @@ fn gateways() {
     );
     let plain = json!({"port": http, "hosts": ["*"], "tls": {"mode": "SIMPLE", "credentialName": "c"}});
     refused("Gateway", with(plain), "spec.servers[0].tls", "plain text HTTP");
+    let tls = |tls: Value| with(json!({"port": https, "hosts": ["*"], "tls": tls}));
+    let pair = json!({"mode": "SIMPLE", "credentialName": "configmap://a/b"});
+    refused("Gateway", tls(pair), "spec.servers[0].tls.credentialName", "a ConfigMap has no key");
+    let map = |name: &str| json!({"mode": "MUTUAL", "credentialName": "c", "caCertCredentialName": name});
+    let field = "spec.servers[0].tls.caCertCredentialName";
+    refused("Gateway", tls(map("configmap://b")), field, "configmap://NAMESPACE/NAME");
+    assert_eq!(errors("Gateway", tls(map("configmap://a/b"))), [""; 0]);
+    assert_eq!(errors("Gateway", tls(map("b"))), [""; 0]);
     let ports = json!({"port": {"number": 0, "name": "x", "protocol": "HTTP"}, "hosts": ["*"]});
     refused("Gateway", with(ports), "spec.servers[0].port.number", "1..65535");
     let protocol = json!({"port": {"number": 1, "name": "x", "protocol": "SPDY"}, "hosts": ["*"]});

@@ -89,6 +89,8 @@ pub fn kubernetes(
     start.istio::<authentication::MeshPolicySpec>(Kind::MeshPolicy);
     let all = lateen_watch::all::<Secret>(client.clone());
     start.watch(Kind::Secret, all, secrets(), |found: Secret| secret::take(&found));
+    let all = lateen_watch::all::<ConfigMap>(client.clone());
+    start.watch(Kind::ConfigMap, all, listing(), |found: ConfigMap| secret::take_map(found));
     start.mesh_config(config_map);
     let known = namespaces.clone();
     let all = lateen_watch::all::<Namespace>(client.clone());

@@ -10,7 +10,7 @@ pub use injection::Injection;
 pub(crate) use kubernetes::api_resource;
 pub use kubernetes::{MeshConfigMap, Namespaces, kubernetes};
 pub use mesh_config::settings as mesh_settings;
-pub use secret::credential;
+pub use secret::{credential, map_credential};
 
 use lateen_mesh::{ConfigKey, Kind, Resource};
 
@@ -53,7 +53,7 @@ pub fn kind_of(resource: &Resource) -> Kind {
         Resource::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
         Resource::Policy(_) => Kind::Policy,
         Resource::MeshPolicy(_) => Kind::MeshPolicy,
-        Resource::Credential(_) => Kind::Secret,
+        Resource::Credential(credential) => credential.kind,
         Resource::Issuer(_) => Kind::Issuer,
         Resource::Settings(_) => Kind::MeshConfig,
     }

@@ -1,11 +1,11 @@
-//! Secrets that hold something for TLS.
+//! Secrets, and ConfigMaps, that hold something for TLS.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use lateen_mesh::{Credential, Meta, Resource};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use lateen_mesh::{Credential, Kind, Meta, Resource};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -22,51 +22,93 @@ const MAX_TEXT: usize = 512 << 10;
 /// Source: Istio, Gateway `credentialName`: type `kubernetes.io/tls` with `tls.crt`, `tls.key`, `ca.crt` and `ca.crl`, or
 /// a generic one with `cert`, `key`, `cacert` and `crl`.
 pub(super) fn take(secret: &Secret) -> Taken {
-    match credential(secret) {
-        Some(credential) => {
-            if let Some(problem) = &credential.problem {
-                let (namespace, name) = (&credential.meta.namespace, &credential.meta.name);
-                tracing::warn!(%namespace, %name, %problem, "Secret cannot be used; the last good one stays");
-            }
-            Taken::Upsert(Box::new(Resource::from(credential)))
-        }
-        None => Taken::Ignore,
-    }
+    credential(secret).map_or(Taken::Ignore, taken)
 }
+
+/// Takes the authorities that a ConfigMap holds (`ca.crt` or `cacert`); every other one is nothing to the mesh.
+///
+/// Source: Istio, Gateway `caCertCredentialName`.
+pub(super) fn take_map(map: ConfigMap) -> Taken {
+    map_credential(map).map_or(Taken::Ignore, taken)
+}
+
+fn taken(credential: Credential) -> Taken {
+    if let Some(problem) = &credential.problem {
+        let (kind, namespace, name) = (credential.kind, &credential.meta.namespace, &credential.meta.name);
+        tracing::warn!(%kind, %namespace, %name, %problem, "cannot be used for TLS; the last good one stays");
+    }
+    Taken::Upsert(Box::new(Resource::from(credential)))
+}
+
+/// The authorities that a ConfigMap holds; `None` when it holds none.
+pub fn map_credential(map: ConfigMap) -> Option<Credential> {
+    let wanted = |key: &String| AUTHORITIES.contains(&&**key) || REVOKED.contains(&&**key);
+    let texts = map.data.unwrap_or_default().into_iter().filter(|(key, _)| wanted(key));
+    let data: Data = texts.map(|(key, text)| (key, ByteString(text.into_bytes()))).collect();
+    let authorities = text(&data, AUTHORITIES)?;
+    let mut parts = Parts { data: &data, problems: Vec::new() };
+    let authorities = parts.keep(AUTHORITIES, Some(authorities), &certificates);
+    let revoked = parts.keep(REVOKED, text(&data, REVOKED), &revocations);
+    let (kind, meta, problem) = (Kind::ConfigMap, Meta::of(&map.metadata), parts.problem());
+    Some(Credential { kind, meta, pair: None, authorities, revoked, problem })
+}
+
+/// The keys of each part, by type of Secret.
+const CERTIFICATE: [&str; 2] = ["tls.crt", "cert"];
+const KEY: [&str; 2] = ["tls.key", "key"];
+const AUTHORITIES: [&str; 2] = ["ca.crt", "cacert"];
+const REVOKED: [&str; 2] = ["ca.crl", "crl"];
 
 /// What a Secret holds for TLS; `None` when that is nothing.
 pub fn credential(secret: &Secret) -> Option<Credential> {
     let data = secret.data.as_ref()?;
-    let certificate = text(data, ["tls.crt", "cert"]);
-    let key = text(data, ["tls.key", "key"]);
-    let authorities = text(data, ["ca.crt", "cacert"]);
-    let revoked = text(data, ["ca.crl", "crl"]);
+    let (certificate, key) = (text(data, CERTIFICATE), text(data, KEY));
+    let authorities = text(data, AUTHORITIES);
     if (certificate.is_none() || key.is_none()) && authorities.is_none() {
         return None;
     }
-    let mut problems = Vec::new();
-    let mut keep = |name: &str, found: Option<&[u8]>, check: &dyn Fn(&[u8]) -> Result<(), String>| {
-        let found = found?;
-        match limited(found).and_then(|()| check(found)) {
-            Ok(()) => Some(Arc::from(found)),
-            Err(reason) => {
-                problems.push(format!("data[{name}]: {reason}"));
-                None
-            }
-        }
-    };
-    let authorities = keep(named(data, ["ca.crt", "cacert"]), authorities, &certificates);
-    let revoked = keep(named(data, ["ca.crl", "crl"]), revoked, &revocations);
+    let mut parts = Parts { data, problems: Vec::new() };
+    let authorities = parts.keep(AUTHORITIES, authorities, &certificates);
+    let revoked = parts.keep(REVOKED, text(data, REVOKED), &revocations);
     let pair = match (certificate, key) {
         (Some(certificate), Some(key)) => {
             let check = |certificate: &[u8]| limited(key).and_then(|()| matches(certificate, key));
-            let certificate = keep(named(data, ["tls.crt", "cert"]), Some(certificate), &check);
+            let certificate = parts.keep(CERTIFICATE, Some(certificate), &check);
             certificate.map(|certificate| (certificate, Arc::from(key)))
         }
         _ => None,
     };
-    let problem = (!problems.is_empty()).then(|| problems.join("; "));
-    Some(Credential { meta: Meta::of(&secret.metadata), pair, authorities, revoked, problem })
+    let (kind, meta, problem) = (Kind::Secret, Meta::of(&secret.metadata), parts.problem());
+    Some(Credential { kind, meta, pair, authorities, revoked, problem })
+}
+
+/// The parts that are looked at, and what is wrong with them.
+struct Parts<'a> {
+    data: &'a Data,
+    problems: Vec<String>,
+}
+
+impl Parts<'_> {
+    /// A part, if it passes the check.
+    fn keep(
+        &mut self,
+        names: [&'static str; 2],
+        found: Option<&[u8]>,
+        check: &dyn Fn(&[u8]) -> Result<(), String>,
+    ) -> Option<Arc<[u8]>> {
+        let found = found?;
+        match limited(found).and_then(|()| check(found)) {
+            Ok(()) => Some(Arc::from(found)),
+            Err(reason) => {
+                self.problems.push(format!("data[{}]: {reason}", named(self.data, names)));
+                None
+            }
+        }
+    }
+
+    fn problem(self) -> Option<String> {
+        (!self.problems.is_empty()).then(|| self.problems.join("; "))
+    }
 }
 
 type Data = BTreeMap<String, ByteString>;
@@ -150,6 +192,25 @@ mod tests {
             assert!(credential.pair.is_some() && credential.authorities.is_some());
         }
         assert!(credential(&secret(&[("password", b"x")])).is_none());
+    }
+
+    #[test]
+    fn config_maps_hold_authorities_alone() {
+        let (certificate, key) = made("a.example");
+        let map = |data: &[(&str, &[u8])]| {
+            let data = data.iter().map(|(k, v)| ((*k).to_owned(), String::from_utf8(v.to_vec()).unwrap()));
+            map_credential(ConfigMap { data: Some(data.collect()), ..ConfigMap::default() })
+        };
+        for name in ["ca.crt", "cacert"] {
+            let found = map(&[(name, &certificate), ("tls.crt", &certificate), ("tls.key", &key)]).unwrap();
+            assert_eq!((found.kind, &found.problem), (Kind::ConfigMap, &None));
+            assert!(found.authorities.is_some() && found.pair.is_none());
+        }
+        let found = map(&[("ca.crt", b"none"), ("ca.crl", b"none")]).unwrap();
+        assert!(found.authorities.is_none() && found.revoked.is_none());
+        let problem = found.problem.unwrap();
+        assert!(problem.contains("data[ca.crt]") && problem.contains("data[ca.crl]"), "{problem}");
+        assert!(map(&[("mesh", b"x")]).is_none());
     }
 
     #[test]

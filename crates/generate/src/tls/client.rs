@@ -18,6 +18,7 @@ use lateen_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
 use lateen_xds::pb::google::protobuf::{Struct, Value, value::Kind};
 
 use super::{OWN, ROOTS, from_agent, from_control, verified_by};
+use crate::credentials;
 use crate::names;
 use crate::proto::{any, empty_any};
 
@@ -160,7 +161,7 @@ fn configured(rule: &ClientTlsSettings, mutual: bool, upstream: &Upstream<'_>) -
     };
     if mutual {
         common.tls_certificate_sds_secret_configs = vec![match by_secret {
-            true => from_control(format!("kubernetes://{}", rule.credential_name)),
+            true => from_control(credentials::resource(&rule.credential_name)),
             false => from_agent(format!("file-cert:{}~{}", rule.client_certificate, rule.private_key)),
         }];
     }
@@ -204,7 +205,7 @@ fn authorities(rule: &ClientTlsSettings) -> SdsSecretConfig {
     match (rule.credential_name.as_str(), rule.ca_certificates.as_str()) {
         ("", "" | "system") => from_agent("file-root:system"),
         ("", file) => from_agent(format!("file-root:{file}")),
-        (secret, _) => from_control(format!("kubernetes://{secret}-cacert")),
+        (name, _) => from_control(credentials::authorities_resource(name)),
     }
 }
 

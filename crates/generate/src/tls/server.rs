@@ -103,9 +103,8 @@ fn authorities(
     namespace: &str,
     credentials: &Credentials,
 ) -> Option<SdsSecretConfig> {
-    if let Some(name) = credentials::authority_name(wanted) {
-        let there = credentials::authorities(name, namespace, credentials).is_some();
-        return there.then(|| from_control(credentials::authorities_resource(name)));
+    if let Some(found) = credentials::of_clients(wanted, namespace, credentials).ok()? {
+        return Some(from_control(found.resource));
     }
     let of_certificates = wanted.tls_certificates.iter().map(|c| &c.ca_certificates);
     let file = std::iter::once(&wanted.ca_certificates).chain(of_certificates).find(|f| !f.is_empty())?;

@@ -1,6 +1,7 @@
 //! Snapshots of real manifests -> resources, read back and judged by what Istio generates.
 
 mod bookinfo;
+mod config_maps;
 mod cost;
 mod envoy;
 mod features;

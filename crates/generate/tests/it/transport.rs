@@ -223,6 +223,7 @@ pub fn gateways() -> Cluster0 {
         let text = |there: bool| there.then(|| Arc::<[u8]>::from(b"PEM".as_slice()));
         cluster.world.upsert(
             Credential {
+                kind: lateen_mesh::Kind::Secret,
                 meta: Meta { name: name.into(), namespace: "istio-system".into(), created: 0 },
                 pair: text(pair).zip(text(pair)),
                 authorities: text(authorities),

@@ -157,7 +157,8 @@ impl World {
             | Kind::Policy
             | Kind::MeshPolicy
             | Kind::Issuer
-            | Kind::Secret => self.remove_security(key),
+            | Kind::Secret
+            | Kind::ConfigMap => self.remove_security(key),
             _ => Change::None,
         }
     }

@@ -29,7 +29,7 @@ pub enum Resource {
     AuthorizationPolicy(Box<AuthorizationPolicy>),
     Policy(Box<Policy>),
     MeshPolicy(Box<MeshPolicy>),
-    /// What a Secret holds for TLS.
+    /// What a Secret or a ConfigMap holds for TLS.
     Credential(Box<Credential>),
     /// Where an issuer of tokens has its keys.
     Issuer(Box<Issuer>),

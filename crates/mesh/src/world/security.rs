@@ -60,10 +60,10 @@ impl World {
         self.config(changed, key)
     }
 
-    /// Takes a Secret. Parts that cannot be used leave those that could before in their place.
+    /// Takes a Secret or a ConfigMap. Parts that cannot be used leave those that could before in their place.
     pub(super) fn put_credential(&mut self, mut new: Credential) -> Change {
         let name = (new.meta.namespace.clone(), new.meta.name.clone());
-        let all = &mut self.security.credentials.all;
+        let all = self.security.credentials.of_kind(new.kind);
         if let Some(old) = all.get(&name) {
             if new.problem.is_some() {
                 new.pair = new.pair.or_else(|| old.pair.clone());
@@ -74,7 +74,7 @@ impl World {
                 return Change::None;
             }
         }
-        let key = key(Kind::Secret, &new.meta);
+        let key = key(new.kind, &new.meta);
         all.insert(name, Arc::new(new));
         self.config(true, key)
     }
@@ -95,7 +95,10 @@ impl World {
             Kind::AuthorizationPolicy => of.authorization.remove(key).is_some(),
             Kind::Policy | Kind::MeshPolicy => of.legacy.remove(key).is_some(),
             Kind::Issuer => of.issuers.remove(&key.name).is_some(),
-            Kind::Secret => of.credentials.all.remove(&(key.namespace.clone(), key.name.clone())).is_some(),
+            Kind::Secret | Kind::ConfigMap => {
+                let name = (key.namespace.clone(), key.name.clone());
+                of.credentials.of_kind(key.kind).remove(&name).is_some()
+            }
             _ => false,
         };
         self.config(removed, key.clone())
@@ -104,7 +107,7 @@ impl World {
     /// Builds the indexes anew whose objects changed. Endpoints depend on how their ports are spoken to.
     pub(super) fn rebuild_security(&mut self, mesh: &mut Mesh) {
         let of = &self.security;
-        if self.stale.contains(&Kind::Secret) {
+        if [Kind::Secret, Kind::ConfigMap].iter().any(|kind| self.stale.contains(kind)) {
             mesh.credentials = Arc::new(of.credentials.clone());
         }
         let stale = |kind: &Kind| self.stale.contains(kind);

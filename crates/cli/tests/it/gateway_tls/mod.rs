@@ -1,5 +1,6 @@
 //! Every TLS mode of gateways with real Secrets, real clients (`curl`, `openssl s_client`) and Secrets that change.
 
+mod config_map;
 mod edge;
 
 use std::time::Duration;
@@ -36,6 +37,7 @@ fn speak(arguments: &[&str]) {
     versions_and_suites_are_the_servers(&edge);
     mutual_wants_a_certificate_that_is_not_revoked(&mut edge);
     optional_mutual_takes_none_but_no_bad_one(&edge);
+    config_map::authorities_come_from_a_config_map_as_well(&edge);
     a_request_for_another_server_is_misdirected(&edge, arguments.is_empty());
     tls_passes_through(&edge);
     the_meshs_own_connections_end_or_pass(&edge);
@@ -46,7 +48,7 @@ fn speak(arguments: &[&str]) {
 /// Writes a Secret of each form, and gives the servers that name them.
 fn secrets_and_servers(edge: &mut Edge) -> Vec<String> {
     let of = |edge: &mut Edge, key, host: &str| edge.authority.issue(key, &[host]);
-    for name in ["simple", "old", "new", "missing"] {
+    for name in ["simple", "old", "new", "mapped", "missing"] {
         let pair = of(edge, Key::Rsa, &format!("{name}.example"));
         if name != "missing" {
             edge.tls_secret(GATEWAYS, name, &pair);
@@ -84,6 +86,11 @@ fn secrets_and_servers(edge: &mut Edge) -> Vec<String> {
         server("missing", "HTTPS", "{mode: SIMPLE, credentialName: missing}"),
         server("mismatch", "HTTPS", "{mode: SIMPLE, credentialName: mismatch}"),
         server("pass", "TLS", "{mode: PASSTHROUGH}"),
+        server(
+            "mapped",
+            "HTTPS",
+            "{mode: MUTUAL, credentialName: mapped, caCertCredentialName: partners}",
+        ),
         server("mesh", "HTTPS", "{mode: ISTIO_MUTUAL}"),
         "  - port: {number: 15443, name: auto, protocol: TLS}\n    hosts: ['*.local']\n    tls: {mode: AUTO_PASSTHROUGH}\n"
             .to_owned(),

@@ -42,12 +42,13 @@ pub fn cluster_role() -> Document {
             json!({ "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ }),
             // Certificates of gateways, which stand beside these.
             json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": READ }),
-            json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"] }),
+            // Authorities that gateways and rules name; the mesh's own, in every namespace.
+            json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "get", "list", "watch"] }),
             json!({
                 "apiGroups": [""],
                 "resources": ["configmaps"],
                 "resourceNames": ["istio-ca-root-cert"],
-                "verbs": ["get", "list", "watch", "patch"],
+                "verbs": ["patch"],
             }),
             json!({ "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }),
             json!({
