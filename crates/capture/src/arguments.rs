@@ -217,13 +217,23 @@ impl Arguments {
         let gids = numbers("--proxy-gid", self.proxy_gid.as_deref().unwrap_or(&self.proxy_uid))?;
         let marks = self.socket_mark.or(default_mark).map(Identity::Mark);
         let identities = marks.into_iter().chain(uids.into_iter().map(Identity::Uid));
+        let mode = mode(&self.istio_inbound_interception_mode)?;
+        if mode == Mode::Tproxy && marks == Some(Identity::Mark(self.istio_inbound_tproxy_mark)) {
+            return Err(Error::Argument {
+                flag: "--socket-mark",
+                value: self.istio_inbound_tproxy_mark.to_string(),
+                reason:
+                    "must differ from the mark of TPROXY (-t), which tells connections to the application"
+                        .into(),
+            });
+        }
         let exclude_inbound = numbers("--istio-local-exclude-ports", &self.istio_local_exclude_ports)?;
         Ok(Capture {
             outbound_port: self.envoy_port,
             inbound_port: self.inbound_capture_port.unwrap_or(self.envoy_port),
             tunnel_port: self.inbound_tunnel_port,
             identities: identities.chain(gids.into_iter().map(Identity::Gid)).collect(),
-            mode: mode(&self.istio_inbound_interception_mode)?,
+            mode,
             tproxy_mark: self.istio_inbound_tproxy_mark,
             tproxy_table: self.istio_inbound_tproxy_route_table,
             include: match self.istio_service_cidr.trim() {
@@ -355,6 +365,14 @@ mod tests {
         assert_eq!(capture.inbound_port, 15006);
         assert_eq!(capture.inbound, Ports::AllBut(vec![15090, 15021, 15020]));
         assert_eq!(capture.outbound_exclude, [3306]);
+    }
+
+    #[test]
+    fn the_proxys_mark_must_not_be_that_of_tproxy() {
+        let error = resolve(&["-m", "TPROXY", "--socket-mark", "1337"]).unwrap_err().to_string();
+        assert!(error.starts_with("--socket-mark \"1337\"") && error.contains("(-t)"), "{error}");
+        assert!(resolve(&["-m", "TPROXY", "--socket-mark", "1339"]).is_ok());
+        assert!(resolve(&["-m", "REDIRECT", "--socket-mark", "1337"]).is_ok());
     }
 
     #[test]

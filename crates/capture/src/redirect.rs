@@ -93,6 +93,11 @@ fn output(capture: &Capture) -> Chain {
         let rule = Rule::new().oif(Cmp::Eq, "lo").addr(Side::Source, Cmp::Eq, local.passthrough);
         chain = chain.rule(rule.verdict(Verdict::Return));
     }
+    if capture.mode == Mode::Tproxy {
+        // The proxy's connections to the application in a client's name; it would get them itself for ever.
+        let rule = Rule::new().proto(Cmp::Eq, Proto::Tcp).oif(Cmp::Eq, "lo");
+        chain = chain.rule(rule.mark(Cmp::Eq, capture.tproxy_mark).verdict(Verdict::Return));
+    }
     chain = exempt(capture, chain);
     if capture.dns.is_some() {
         chain = chain.rule(Rule::new().verdict(jump(OUTPUT_DNS)));

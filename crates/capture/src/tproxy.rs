@@ -59,14 +59,9 @@ fn output(capture: &Capture) -> Chain {
         };
         locals(capture).into_iter().map(rule).collect()
     };
-    // A socket mark may equal TPROXY's: such connections are told apart by being new, before the return below.
-    for identity in capture.identities.iter().filter(|i| matches!(i, Identity::Mark(_))) {
-        for rule in own(identity) {
-            chain = chain.rule(rule.ct_state(&[CtState::New]).set_mark(OUTBOUND_MARK));
-        }
-    }
+    // What the proxy sends to the application in a client's name is delivered as it is.
     chain = chain.rule(tcp().oif(Cmp::Eq, "lo").mark(Cmp::Eq, capture.tproxy_mark).verdict(Verdict::Return));
-    for identity in capture.identities.iter().filter(|i| !matches!(i, Identity::Mark(_))) {
+    for identity in &capture.identities {
         for rule in own(identity) {
             chain = chain.rule(rule.set_mark(OUTBOUND_MARK));
         }
@@ -116,6 +111,8 @@ mod tests {
             "meta l4proto tcp meta mark 0x00000539 ct mark set meta mark",
             "meta l4proto tcp ct mark 0x00000539 meta mark set ct mark",
             "meta l4proto tcp redirect to :15001",
+            // Connections to the application in a client's name do not come back.
+            "chain ISTIO_OUTPUT {\n\t\toifname \"lo\" ip saddr 127.0.0.6 return\n\t\tmeta l4proto tcp oifname \"lo\" meta mark 0x00000539 return",
         ] {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }

@@ -33,4 +33,5 @@ pub use host_ports::HostPorts;
 pub use image::{ImageCommand, ImageResolver};
 pub use network::{API_IP, DNS_IP, NODE_IP, loopback_up};
 pub use node::{Node, NodeOptions};
+pub use pod::PROXY_MARK;
 pub use services::HostListener;

@@ -1,6 +1,6 @@
 //! What is known about a request (or TCP connection): the access log, metrics and header formats read it.
 
-use crate::config::{Cluster, Metadata, Route, TrafficDirection};
+use crate::config::{Cluster, Metadata, Route, TrafficDirection, UpstreamSource};
 use crate::http::{Headers, RequestHead, ResponseHead};
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -161,12 +161,14 @@ pub struct ConnectionInfo {
     pub filter_chain: Arc<str>,
     /// The local address: the original destination where it was redirected.
     pub local: SocketAddr,
-    /// The local address of our own socket.
+    /// The local address with the port at which we listen: what would lead back here.
     pub socket_local: SocketAddr,
     /// The address of the peer, after PROXY protocol.
     pub remote: SocketAddr,
     /// The address of the peer's socket.
     pub direct_remote: SocketAddr,
+    /// Whose address upstream connections bear; none: the proxy's own.
+    pub source: Option<UpstreamSource>,
     /// Server name that the client asked for by TLS.
     pub server_name: Option<Arc<str>>,
     /// Downstream TLS.

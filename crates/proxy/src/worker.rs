@@ -143,13 +143,21 @@ pub struct BindError {
     pub error: io::Error,
 }
 
+/// A listener's sockets.
+#[derive(Debug)]
+struct Bound {
+    /// The address that they really have.
+    actual: SocketAddr,
+    transparent: bool,
+}
+
 /// All workers, and the sockets that they accept on.
 #[derive(Debug)]
 pub struct Workers {
     store: Arc<Store>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    bound: Mutex<HashMap<(Arc<str>, SocketAddr), SocketAddr>>,
+    bound: Mutex<HashMap<(Arc<str>, SocketAddr), Bound>>,
     handed: Mutex<HashMap<SocketAddr, TcpListener>>,
 }
 
@@ -187,10 +195,11 @@ impl Workers {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |name: &Arc<str>, address: &SocketAddr| {
             let active = table.by_name.get(name);
-            active.is_some_and(|active| table.serves(active) && active.config.addresses.contains(address))
+            active.filter(|active| table.serves(active) && active.config.addresses.contains(address))
         };
-        bound.retain(|(name, address), _| {
-            let keep = wanted(name, address);
+        bound.retain(|(name, address), sockets| {
+            let keep =
+                wanted(name, address).is_some_and(|active| active.config.transparent == sockets.transparent);
             if !keep {
                 self.tell(|| Command::Close(name.clone(), *address));
             }
@@ -198,13 +207,14 @@ impl Workers {
         });
         let mut errors = Vec::new();
         for (name, active) in &table.by_name {
-            for address in active.config.addresses.iter().filter(|address| wanted(name, address)) {
+            for address in active.config.addresses.iter().filter(|address| wanted(name, address).is_some()) {
                 if bound.contains_key(&(name.clone(), *address)) {
                     continue;
                 }
                 match self.bind(&active.config, *address) {
                     Ok(actual) => {
-                        bound.insert((name.clone(), *address), actual);
+                        let transparent = active.config.transparent;
+                        bound.insert((name.clone(), *address), Bound { actual, transparent });
                     }
                     Err(error) => {
                         errors.push(BindError { listener: name.clone(), address: *address, error });
@@ -234,6 +244,9 @@ impl Workers {
         let mut sockets = Vec::new();
         if let Some(first) = handed {
             first.set_nonblocking(true)?;
+            if listener.transparent {
+                listener::make_transparent(&socket2::SockRef::from(&first), address.is_ipv4())?;
+            }
             actual = first.local_addr()?;
             // One accept queue for all: a socket that was bound elsewhere may not have SO_REUSEPORT.
             for _ in 1..self.commands.len() {
@@ -242,7 +255,7 @@ impl Workers {
             sockets.push(first);
         } else {
             for _ in 0..self.commands.len() {
-                let socket = listener::bind(actual, listener.backlog)?;
+                let socket = listener::bind(actual, listener.backlog, listener.transparent)?;
                 actual = socket.local_addr()?;
                 sockets.push(socket);
             }
@@ -256,7 +269,7 @@ impl Workers {
     /// The addresses that a listener's sockets really have (where it asked for port 0).
     pub fn bound_addresses(&self, listener: &str) -> Vec<SocketAddr> {
         let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        bound.iter().filter(|((name, _), _)| &**name == listener).map(|(_, actual)| *actual).collect()
+        bound.iter().filter(|((name, _), _)| &**name == listener).map(|(_, sockets)| sockets.actual).collect()
     }
 
     /// Ends all workers at once and waits for their threads.

@@ -144,17 +144,19 @@ pub(crate) fn listener(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Encoded,
     let protocol = |(_, served): &(u16, Vec<&Inbound>)| served.first().map(|i| i.port.protocol);
     let declared: Vec<u16> =
         ports.iter().filter(|p| protocol(p) != Some(Protocol::Auto)).map(|(port, _)| *port).collect();
+    let transparent = receiver.proxy.interception == Interception::Tproxy;
+    let source = transparent.then(inspect::original_source);
+    let inspectors = [inspect::tls(&plain), inspect::http(&declared)];
     let mut listener = Listener {
         name: "virtualInbound".to_owned(),
         address: address("0.0.0.0", u32::from(PORT)),
         filter_chains: chains,
-        listener_filters: vec![
-            inspect::original_destination(),
-            inspect::tls(&plain),
-            inspect::http(&declared),
-        ],
+        listener_filters: std::iter::once(inspect::original_destination())
+            .chain(source)
+            .chain(inspectors)
+            .collect(),
         use_original_dst: boolean(false),
-        transparent: (receiver.proxy.interception == Interception::Tproxy).then(|| boolean(true)).flatten(),
+        transparent: boolean(true).filter(|_| transparent),
         traffic_direction: TrafficDirection::Inbound as i32,
         access_log: access_log::of_refused(settings, receiver.proxy.flavour),
         ..Listener::default()

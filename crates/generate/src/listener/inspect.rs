@@ -6,15 +6,27 @@ use lateen_xds::pb::envoy::config::listener::v3::{
 };
 use lateen_xds::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use lateen_xds::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use lateen_xds::pb::envoy::extensions::filters::listener::original_src::v3::OriginalSrc;
 use lateen_xds::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use lateen_xds::pb::envoy::r#type::v3::Int32Range;
 use lateen_xds::pb::google::protobuf::Any;
 
 use crate::proto::any;
 
+/// The mark of connections that bear a client's address.
+const TPROXY_MARK: u32 = 1337;
+
 /// Asks the kernel where the connection was going before it was redirected.
 pub(crate) fn original_destination() -> ListenerFilter {
     filter("envoy.filters.listener.original_dst", any(&OriginalDst {}))
+}
+
+/// Lets connections to the application bear the client's address, marked so that their answers come back to the proxy.
+///
+/// Source: Istio, `sidecar.istio.io/interceptionMode: TPROXY`; the mark is istio-iptables' `-t` by default.
+pub(crate) fn original_source() -> ListenerFilter {
+    let config = OriginalSrc { mark: TPROXY_MARK, ..OriginalSrc::default() };
+    filter("envoy.filters.listener.original_src", any(&config))
 }
 
 /// Finds TLS and its server name, but not on these ports, whose clients may wait for the server to speak first.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use lateen_generate::Interception;
 use lateen_xds::TypeUrl;
 use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use lateen_xds::pb::envoy::config::bootstrap::v3::bootstrap::{DynamicResources, StaticResources};
@@ -20,6 +21,7 @@ use lateen_xds::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use lateen_xds::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
 };
+use lateen_xds::pb::google::protobuf::BoolValue;
 use prost::{Message, Name};
 
 use crate::bookinfo::{bookinfo, productpage};
@@ -166,6 +168,24 @@ fn envoy_accepts_every_feature_that_is_generated() {
     cluster.apply(MANIFEST);
     accepts("features-sidecar", &cluster.resources(&sidecar("client-0", &[("app", "client")], "envoy")));
     accepts("features-gateway", &cluster.resources(&ingress("envoy")));
+}
+
+#[test]
+fn envoy_accepts_transparent_listeners_and_sources() {
+    let Some(mut cluster) = bookinfo("istio-1.32-dev", &NETWORKING) else { return };
+    let mut proxy = productpage("envoy");
+    proxy.interception = Interception::Tproxy;
+    let seen = cluster.resources(&proxy);
+    let filters = |name| -> Vec<String> {
+        let listener = seen.listener(name);
+        assert_eq!(listener.transparent, Some(BoolValue { value: true }), "{name}");
+        listener.listener_filters.into_iter().map(|filter| filter.name).collect()
+    };
+    let inbound = ["original_dst", "original_src", "tls_inspector", "http_inspector"];
+    assert_eq!(filters("virtualInbound"), inbound.map(|name| format!("envoy.filters.listener.{name}")));
+    // What the application sends bears its own address anyway.
+    assert!(filters("virtualOutbound").iter().all(|name| !name.contains("original_src")));
+    accepts("transparent", &seen);
 }
 
 #[test]

@@ -236,6 +236,33 @@ fn interception_mode_none_leaves_out_the_init_container() {
 }
 
 #[test]
+fn a_transparent_proxy_gets_the_capability_for_it_and_nobody_else() {
+    let by_annotation = ("sidecar.istio.io/interceptionMode", "TPROXY");
+    for note in [by_annotation, ("proxy.istio.io/config", "interceptionMode: TPROXY")] {
+        for cni in [false, true] {
+            let config = InjectConfig { cni, ..InjectConfig::default() };
+            let pod = injected(&annotated(&[note]), &config);
+            let context = container(&pod, "istio-proxy").security_context.as_ref().unwrap();
+            assert_eq!((context.run_as_user, context.run_as_group), (Some(0), Some(1337)));
+            let capabilities = context.capabilities.as_ref().unwrap();
+            assert_eq!(capabilities.add.as_deref(), Some(&["NET_ADMIN".to_owned()][..]));
+            assert_eq!(capabilities.drop.as_deref(), Some(&["ALL".to_owned()][..]));
+            assert_eq!(env(&pod, "ISTIO_META_INTERCEPTION_MODE").as_deref(), Some("TPROXY"));
+            let by_plugin = crate::capture_arguments(&pod).unwrap().map(|all| all.join(" "));
+            let captured = by_plugin.unwrap_or_else(|| arguments(&pod));
+            // The proxy is told by its group, as its user is root's.
+            assert!(captured.contains("-u 1337") && captured.contains("-m TPROXY"), "{captured}");
+        }
+    }
+    let usual = injected(&annotated(&[]), &InjectConfig::default());
+    let context = container(&usual, "istio-proxy").security_context.as_ref().unwrap();
+    assert_eq!(
+        (context.run_as_user, context.capabilities.as_ref().unwrap().add.as_ref()),
+        (Some(1337), None)
+    );
+}
+
+#[test]
 fn probes_are_led_through_the_agent() {
     let mut value = reviews();
     value["spec"]["containers"][0]["ports"][0]["name"] = json!("http");

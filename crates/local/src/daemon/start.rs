@@ -24,9 +24,6 @@ use crate::state::StateDir;
 /// The image of every role; the node knows it as this binary.
 pub const IMAGE: &str = concat!("docker.io/lateen/lateen:", env!("CARGO_PKG_VERSION"));
 
-/// The mark of sockets that are not redirected, where the proxy cannot run as user 1337.
-const SOCKET_MARK: &str = "1337";
-
 /// What runs, in the order in which it started.
 #[derive(Default)]
 pub struct Mesh {
@@ -128,13 +125,14 @@ fn kind(object: &DynamicObject) -> &str {
 
 /// CRDs and namespaces first, then everything else at once.
 async fn install_system(client: &Client, options: &MeshOptions) -> Result<()> {
-    let mark = if in_user_namespace() { SOCKET_MARK } else { "" };
+    // Where the proxy cannot run as user 1337, its sockets are told by this mark.
+    let mark = if in_user_namespace() { lateen_node::PROXY_MARK.to_string() } else { String::new() };
     let proxy = options.envoy.as_deref().map(lateen_node::launcher::host_file).unwrap_or_default();
     let proxy = proxy.to_string_lossy();
     let well_known_ports = options.well_known_ports;
     let system = manifests::system(&Settings {
         image: IMAGE,
-        socket_mark: mark,
+        socket_mark: &mark,
         proxy_binary: &proxy,
         well_known_ports,
     })?;

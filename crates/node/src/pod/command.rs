@@ -11,6 +11,9 @@ use crate::launcher::Program;
 
 /// The user of Istio's proxy, whose traffic is not captured.
 const PROXY_USER: i64 = 1337;
+/// The mark of the proxy's sockets where that user does not exist: not TPROXY's (1337), which connections to the application
+/// bear, nor that of outbound connections that come back to the pod (1338).
+pub const PROXY_MARK: u32 = 1339;
 /// Tells the proxy and capture to use a socket mark where that user does not exist.
 pub(crate) const SOCKET_MARK: &str = "LATEEN_SOCKET_MARK";
 
@@ -75,7 +78,7 @@ pub(crate) fn identity(
         .is_some_and(|add| add.iter().any(|c| c == "NET_ADMIN" || c == "ALL"));
     let proxy = user == Some(PROXY_USER) || captures;
     if proxy && !users.knows(PROXY_USER as u32) && !super::env::names(container, SOCKET_MARK) {
-        env.set(SOCKET_MARK, PROXY_USER.to_string());
+        env.set(SOCKET_MARK, PROXY_MARK.to_string());
     }
 }
 

@@ -19,6 +19,7 @@ mod volume_files;
 mod volumes;
 mod worker;
 
+pub use command::PROXY_MARK;
 pub(crate) use context::{Dirs, PodContext, Runtime, Users};
 pub(crate) use downward::{node_cpus, node_memory};
 pub(crate) use objects::{Objects, Severity};

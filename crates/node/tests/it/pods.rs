@@ -38,7 +38,7 @@ pub async fn becomes_ready(mesh: &Mesh) {
     let init =
         mesh.pods().logs("web", &LogParams { container: Some("init".into()), ..Default::default() }).await;
     let rootless = std::env::var_os("LATEEN_TEST_ROOTLESS").is_some();
-    assert_eq!(init.unwrap().trim(), if rootless { "0 1337" } else { "0" });
+    assert_eq!(init.unwrap().trim(), if rootless { "0 1339" } else { "0" });
 }
 
 pub async fn crash_loop(mesh: &Mesh) {

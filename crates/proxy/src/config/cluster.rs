@@ -8,7 +8,7 @@ use crate::tls::TlsStats;
 use crate::upstream::HealthStats;
 use crate::upstream::stats::ClusterStats;
 use arc_swap::ArcSwapOption;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -369,6 +369,15 @@ pub struct UpstreamSocket {
     pub source: Option<SocketAddr>,
     /// TCP keep-alive: idle time, interval and probes.
     pub keepalive: Option<TcpKeepalive>,
+}
+
+/// Whose address an upstream connection bears instead of the proxy's (`envoy.filters.listener.original_src`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamSource {
+    /// The client's address.
+    pub address: IpAddr,
+    /// SO_MARK; none: that of the cluster.
+    pub mark: Option<u32>,
 }
 
 /// TCP keep-alive; what is none stays the system's.

@@ -24,6 +24,8 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// Whether it has sockets of its own; otherwise it takes what a `use_original_dst` listener hands over.
     pub bind_to_port: bool,
+    /// Take connections to addresses that are not the machine's own, as TPROXY delivers them; this needs CAP_NET_ADMIN.
+    pub transparent: bool,
     /// Hand connections to the listener of their original address (the `virtualOutbound` listener).
     pub use_original_dst: bool,
     /// Which way traffic flows.
@@ -54,6 +56,7 @@ impl Listener {
             hash: 0,
             addresses: vec![address],
             bind_to_port: true,
+            transparent: false,
             use_original_dst: false,
             direction: TrafficDirection::Unspecified,
             listener_filters: ListenerFilters::default(),
@@ -85,6 +88,8 @@ pub enum TrafficDirection {
 pub struct ListenerFilters {
     /// Ask the kernel for the original destination.
     pub original_dst: bool,
+    /// Let upstream connections bear the client's address; this needs CAP_NET_ADMIN.
+    pub original_src: Option<OriginalSource>,
     /// Read the ClientHello; off for these original destination ports.
     pub tls_inspector: Option<PortExceptions>,
     /// Look for HTTP; off for these original destination ports.
@@ -101,6 +106,7 @@ impl Default for ListenerFilters {
     fn default() -> Self {
         ListenerFilters {
             original_dst: false,
+            original_src: None,
             tls_inspector: None,
             http_inspector: None,
             proxy_protocol: None,
@@ -112,6 +118,13 @@ impl Default for ListenerFilters {
 
 /// Destination ports for which a listener filter is off.
 pub type PortExceptions = Vec<RangeInclusive<u16>>;
+
+/// How upstream connections bear the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginalSource {
+    /// SO_MARK of these connections; none: that of the cluster.
+    pub mark: Option<u32>,
+}
 
 /// PROXY protocol settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

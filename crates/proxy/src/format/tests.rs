@@ -29,6 +29,7 @@ pub(crate) fn info() -> RequestInfo {
         filter_chain: "".into(),
         local: address("10.0.0.9:9080"),
         socket_local: address("10.0.0.9:9080"),
+        source: None,
         remote: address("10.0.0.1:40000"),
         direct_remote: address("10.0.0.1:40000"),
         server_name: None,

@@ -199,7 +199,7 @@ impl<'a> Forward<'a> {
         let name = server_name(&exchange.head, cluster.config.transport.auto_sni());
         let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());
         let alpn = connection.manager.alpn_override.as_ref().and_then(|alpn| speaks.alpn(alpn));
-        let wanted = Wanted { name, alpn };
+        let wanted = Wanted { name, alpn, source: connection.info.source.as_ref() };
         let mut up = match cluster.idle(endpoint, wanted, speaks) {
             Some(idle) => idle,
             None => {

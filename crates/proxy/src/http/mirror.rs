@@ -162,7 +162,9 @@ impl Copy {
         let speaks = cluster.speaks(self.protocol, false);
         let name = server_name(&self.head, cluster.config.transport.auto_sni());
         let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());
-        let wanted = Wanted { name, alpn: self.alpn.as_deref().and_then(|alpn| speaks.alpn(alpn)) };
+        let alpn = self.alpn.as_deref().and_then(|alpn| speaks.alpn(alpn));
+        // As with Envoy, copies come from the proxy itself.
+        let wanted = Wanted { name, alpn, source: None };
         let mut up = cluster.request(&endpoint, false, wanted, speaks).await?;
         up.push_request(&self.head, self.body, None)?;
         let (mut sent, mut answered) = (self.body == BodyKind::None, false);

@@ -16,13 +16,14 @@ pub async fn accept(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener) {
             return;
         }
     };
+    let port = listener.local_addr().map_or(0, |address| address.port());
     loop {
         match listener.accept().await {
             Ok((tcp, peer)) => {
                 let table = worker.store.listeners();
                 let Some(active) = table.by_name.get(&name).cloned() else { return };
                 drop(table);
-                tokio::task::spawn_local(connection::serve(worker.clone(), active, tcp, peer));
+                tokio::task::spawn_local(connection::serve(worker.clone(), active, tcp, peer, port));
             }
             Err(error) => {
                 // Out of descriptors, mostly: give connections a moment to end rather than spin.

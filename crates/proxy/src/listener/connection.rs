@@ -4,6 +4,7 @@ use super::inspect::{self, Sniffed};
 use super::{chain_match, proxy_protocol, socket, tls};
 use crate::config::{
     ActiveListener, Codec, FilterChain, NetworkFilter, PortExceptions, Terminal, TransportProtocol,
+    UpstreamSource,
 };
 use crate::filters::{ext_authz, rbac};
 use crate::http::downstream::Connection;
@@ -35,8 +36,9 @@ struct Accepted {
     start: Instant,
 }
 
-/// Serves a connection until it ends.
-pub async fn serve(worker: Rc<Worker>, active: ActiveListener, tcp: TcpStream, peer: SocketAddr) {
+/// Serves a connection until it ends. `port` is the one that we listen on: a connection that TPROXY delivered believes to
+/// be at another.
+pub async fn serve(worker: Rc<Worker>, active: ActiveListener, tcp: TcpStream, peer: SocketAddr, port: u16) {
     let (index, start) = (worker.index, Instant::now());
     active.stats.of(index).downstream_cx_total.inc();
     active.stats.of(index).downstream_cx_active.inc();
@@ -52,7 +54,7 @@ pub async fn serve(worker: Rc<Worker>, active: ActiveListener, tcp: TcpStream, p
             tcp,
             buffer: BytesMut::new(),
             local: unmapped(local),
-            socket_local: unmapped(local),
+            socket_local: SocketAddr::new(local.ip().to_canonical(), port),
             remote: unmapped(peer),
             direct_remote: unmapped(peer),
             start,
@@ -170,6 +172,11 @@ impl Accepted {
             socket_local: self.socket_local,
             remote: self.remote,
             direct_remote: self.direct_remote,
+            source: active
+                .config
+                .listener_filters
+                .original_src
+                .map(|source| UpstreamSource { address: self.remote.ip(), mark: source.mark }),
             server_name: sniffed.server_name.as_deref().map(Into::into),
             tls: None,
             transport_failure: None,
@@ -284,7 +291,7 @@ mod tests {
     /// Ten thousand connections wait in one proxy: what they hold meanwhile is what a proxy's memory is made of.
     #[test]
     fn a_connection_that_waits_is_small() {
-        let task = size(serve);
+        let task = size(|worker, active, tcp, (peer, port)| serve(worker, active, tcp, peer, port));
         let http1 =
             size(|connection: &'static Connection, io, prefix, ()| h1::server::serve(connection, io, prefix));
         let tcp = size(|(worker, proxy), chain, session, io| {

@@ -10,4 +10,4 @@ mod tls;
 
 pub use accept::accept;
 pub(crate) use chain_match::is_misdirected;
-pub use socket::bind;
+pub use socket::{bind, make_transparent};

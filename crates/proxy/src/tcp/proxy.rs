@@ -127,7 +127,8 @@ async fn connect(
         info.upstream_peer.clone_from(&endpoint.peer);
         info.upstream.attempts += 1;
         let permit = cluster.connection_permit(&endpoint, false).ok_or(Failure::Overflow)?;
-        match cluster.open(&endpoint, Wanted::default()).await {
+        let wanted = Wanted { source: info.connection.source.as_ref(), ..Wanted::default() };
+        match cluster.open(&endpoint, wanted).await {
             Ok(opened) => {
                 observe(&cluster.config, &target.cluster, worker.index, &endpoint, Outcome::Status(200));
                 info.upstream.tls.clone_from(&opened.tls);
@@ -147,7 +148,7 @@ async fn connect(
     }
 }
 
-/// The address of our own socket that took the connection.
+/// What would lead back to us.
 fn own_address(info: &RequestInfo) -> SocketAddr {
     info.connection.socket_local
 }

@@ -45,7 +45,7 @@ impl LocalCluster {
 
     /// A place on a connection that is there. This is the rule: no timer, no future, no waiting.
     pub fn idle(&self, endpoint: &Endpoint, wanted: Wanted<'_>, speaks: Speaks) -> Option<UpstreamStream> {
-        let pool = self.pool(endpoint.address, wanted.name);
+        let pool = self.pool(endpoint.address, &wanted);
         if speaks != Speaks::Http1
             && let Some(stream) = pool.share_now()
         {
@@ -87,7 +87,7 @@ impl LocalCluster {
         high: bool,
         wanted: Wanted<'_>,
     ) -> Result<UpstreamStream, Failure> {
-        let pool = self.pool(endpoint.address, wanted.name);
+        let pool = self.pool(endpoint.address, &wanted);
         loop {
             if let Some(stream) = self.shared_stream(&pool).await {
                 stream.retire_if_spent(self);

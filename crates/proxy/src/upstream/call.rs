@@ -61,7 +61,7 @@ async fn exchange(cluster: &LocalCluster, call: Call<'_>, random: u64) -> Result
     let _permit = RequestPermit::new(&cluster.slot, &endpoint.state, cluster.limits(false), cluster.worker)?;
     let name = server_name(head, cluster.config.transport.auto_sni());
     let name = name.as_deref().and_then(|name| std::str::from_utf8(name).ok());
-    let wanted = Wanted { name, alpn: None };
+    let wanted = Wanted { name, ..Wanted::default() };
     let mut up = if http2 || cluster.config.protocol == UpstreamProtocol::Http2 {
         UpstreamStream::H2(Box::new(cluster.http2(&endpoint, false, wanted).await?))
     } else {

@@ -1,13 +1,14 @@
 //! New connections to endpoints.
 
-use crate::config::{Cluster, DnsFamily, Endpoint, TlsClient, Transport, UpstreamSocket};
+use crate::config::{Cluster, DnsFamily, Endpoint, TlsClient, Transport, UpstreamSocket, UpstreamSource};
 use crate::error::Failure;
 use crate::http::io::{Io, Prefixed};
+use crate::listener::make_transparent;
 use crate::request_info::TlsInfo;
 use crate::tls::TlsShard;
 use bytes::BytesMut;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -18,6 +19,8 @@ pub struct Wanted<'a> {
     pub name: Option<&'a str>,
     /// ALPN protocols instead of the cluster's.
     pub alpn: Option<&'a [Vec<u8>]>,
+    /// Whose address the connection bears; none: ours.
+    pub source: Option<&'a UpstreamSource>,
 }
 
 /// An open connection.
@@ -42,7 +45,7 @@ pub async fn open(
     let connecting = async {
         let tcp = match &endpoint.pipe {
             Some(path) => pipe(path).await,
-            None => connect(endpoint.address, &cluster.socket).await,
+            None => connect(endpoint.address, &cluster.socket, wanted.source).await,
         };
         let tcp = tcp.map_err(|error| connect_failure(&error))?;
         match tls_for(&cluster.transport, endpoint) {
@@ -83,16 +86,22 @@ fn tls_for<'a>(transport: &'a Transport, endpoint: &Endpoint) -> Option<&'a Arc<
     }
 }
 
-async fn connect(address: SocketAddr, settings: &UpstreamSocket) -> io::Result<TcpStream> {
+async fn connect(
+    address: SocketAddr,
+    settings: &UpstreamSocket,
+    client: Option<&UpstreamSource>,
+) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     let options = socket2::SockRef::from(&socket);
-    if let Some(mark) = settings.mark {
+    if let Some(mark) = client.and_then(|client| client.mark).or(settings.mark) {
         options.set_mark(mark)?;
     }
     if let Some(keepalive) = &settings.keepalive {
         set_keepalive(&options, keepalive)?;
     }
-    if let Some(source) = settings.source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+    if let Some(client) = client {
+        bear(&socket, address, client.address)?;
+    } else if let Some(source) = settings.source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
         // Port 0 is not taken before the connection's other end is known (IP_BIND_ADDRESS_NO_PORT is implied by
         // the kernel only then); few connections share a source here.
         socket.bind(source)?;
@@ -100,6 +109,20 @@ async fn connect(address: SocketAddr, settings: &UpstreamSocket) -> io::Result<T
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Binds a socket to the address of a client.
+///
+/// Its own connections and these may meet at one endpoint, where addresses and ports of both have to differ. For port 0
+/// bind(2) takes an odd port, as long as there is one, and connect(2) of the client took an even one
+/// (Linux, `inet_csk_find_open_port` and `__inet_hash_connect`).
+fn bear(socket: &TcpSocket, address: SocketAddr, client: IpAddr) -> io::Result<()> {
+    if client.is_ipv4() != address.is_ipv4() {
+        let message = format!("the client's address {client} is of another IP version");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    make_transparent(&socket2::SockRef::from(socket), client.is_ipv4())?;
+    socket.bind(SocketAddr::new(client, 0))
 }
 
 /// Applies TCP keep-alive settings.

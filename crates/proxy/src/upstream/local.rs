@@ -2,6 +2,7 @@
 
 use super::balancer::{Balancer, Choice, Part, Settings};
 use super::connect::{Opened, Wanted};
+use super::hosts::Hosts;
 use super::permit::ConnectionPermit;
 use super::pool::{ClientConn, HostPool, Reuse};
 use crate::config::{CircuitBreakers, Cluster, ClusterSlot, Discovery, Endpoint};
@@ -13,17 +14,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
-
-/// Pools by address.
-type Pools = HashMap<SocketAddr, Rc<HostPool>>;
-
-/// Pools of a cluster.
-#[derive(Debug, Default)]
-struct Hosts {
-    any: Pools,
-    /// By the server name that the request named (`auto_sni`): what was verified for one name serves no other.
-    named: HashMap<Box<str>, Pools>,
-}
 
 /// A cluster as one worker sees it. Made anew when the cluster's configuration is replaced; pools live on when the
 /// content stayed the same. Endpoint updates touch only the balancer.
@@ -121,15 +111,9 @@ impl LocalCluster {
         self.config.lb.is_consistent()
     }
 
-    /// The pool of an address, for a server name where the request names it.
-    pub fn pool(&self, address: SocketAddr, name: Option<&str>) -> Rc<HostPool> {
-        let mut hosts = self.hosts.borrow_mut();
-        let Some(name) = name else { return hosts.any.entry(address).or_default().clone() };
-        if !hosts.named.contains_key(name) {
-            hosts.named.insert(name.into(), Pools::new());
-        }
-        // Just inserted where it was missing.
-        hosts.named.get_mut(name).map_or_else(Rc::default, |pools| pools.entry(address).or_default().clone())
+    /// The pool of an address, for the server name and from the source that a request wants.
+    pub fn pool(&self, address: SocketAddr, wanted: &Wanted<'_>) -> Rc<HostPool> {
+        self.hosts.borrow_mut().pool(address, wanted)
     }
 
     /// When connections of this cluster are given up.
@@ -152,7 +136,7 @@ impl LocalCluster {
         high: bool,
         wanted: Wanted<'_>,
     ) -> Result<ClientConn, Failure> {
-        let pool = self.pool(endpoint.address, wanted.name);
+        let pool = self.pool(endpoint.address, &wanted);
         if let Some(idle) = pool.checkout(self.reuse()) {
             return Ok(idle);
         }
@@ -229,17 +213,10 @@ impl LocalCluster {
     /// Closes what is idle for too long; false when nothing is left to keep.
     pub fn sweep(&self) -> bool {
         let mut hosts = self.hosts.borrow_mut();
-        let in_use = |_: &SocketAddr, pool: &mut Rc<HostPool>| {
-            pool.sweep(self.config.idle_timeout) || Rc::strong_count(pool) > 1
-        };
-        hosts.any.retain(in_use);
-        hosts.named.retain(|_, pools| {
-            pools.retain(in_use);
-            !pools.is_empty()
-        });
+        hosts.sweep(self.config.idle_timeout);
         self.destinations
             .borrow_mut()
-            .retain(|address, endpoint| hosts.any.contains_key(address) || Arc::strong_count(endpoint) > 1);
+            .retain(|address, endpoint| hosts.holds(address) || Arc::strong_count(endpoint) > 1);
         self.slot.load().is_some()
     }
 }

@@ -6,6 +6,7 @@ pub mod call;
 mod connect;
 pub mod dns;
 mod health;
+mod hosts;
 mod local;
 mod outlier;
 mod permit;

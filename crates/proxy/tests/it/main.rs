@@ -17,4 +17,5 @@ mod subsets;
 mod tcp;
 mod tls;
 mod tracing;
+mod transparent;
 mod updates;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// Says to the inner test that it is in its namespace.
-const INSIDE: &str = "LATEEN_TEST_NAMESPACE";
+pub const INSIDE: &str = "LATEEN_TEST_NAMESPACE";
 /// Istio's mark of the proxy's own connections.
 const MARK: u32 = 1337;
 /// An address that everything is redirected from.
@@ -17,13 +17,18 @@ fn required() -> bool {
     std::env::var("LATEEN_PEERS").as_deref() == Ok("required")
 }
 
-fn skip(reason: &str) {
+pub fn skip(reason: &str) {
     assert!(!required(), "{reason}");
     println!("skipped: {reason}");
 }
 
 #[test]
 fn a_redirected_connection_reaches_its_destination_by_a_marked_one() {
+    in_namespaces("sockets::inside_the_namespace");
+}
+
+/// Runs an ignored test of this program in a user and network namespace of its own, where it is root.
+pub fn in_namespaces(test: &str) {
     for program in ["unshare", "ip", "nft"] {
         if Command::new(program).arg("--version").output().is_err() {
             return skip(&format!("`{program}` is not installed"));
@@ -35,7 +40,7 @@ fn a_redirected_connection_reaches_its_destination_by_a_marked_one() {
     let output = Command::new("unshare")
         .arg("-Urn")
         .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "sockets::inside_the_namespace", "--nocapture"])
+        .args(["--ignored", "--exact", test, "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .unwrap();
@@ -44,7 +49,7 @@ fn a_redirected_connection_reaches_its_destination_by_a_marked_one() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-fn run(program: &str, arguments: &str) {
+pub fn run(program: &str, arguments: &str) {
     let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -4,13 +4,14 @@ use std::ops::RangeInclusive;
 
 use lateen_xds::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use lateen_xds::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use lateen_xds::pb::envoy::extensions::filters::listener::original_src::v3::OriginalSrc;
 use lateen_xds::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use lateen_xds::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use prost::Name as _;
 
 use super::super::pb::lds;
 use super::super::{At, Converted, any, take};
-use crate::config::{ListenerFilters, PortExceptions, ProxyProtocol as Expect};
+use crate::config::{ListenerFilters, OriginalSource, PortExceptions, ProxyProtocol as Expect};
 
 /// Reads the listener filters.
 pub(super) fn read(filters: &[lds::ListenerFilter], at: &At<'_>) -> Converted<ListenerFilters> {
@@ -32,6 +33,20 @@ pub(super) fn read(filters: &[lds::ListenerFilter], at: &At<'_>) -> Converted<Li
         let field = at.field("typed_config");
         match any::name(config) {
             name if name == OriginalDst::full_name() => read.original_dst = true,
+            name if name == OriginalSrc::full_name() => {
+                if filter.filter_disabled.is_some() {
+                    return Err(at.field("filter_disabled").error("is not supported for original_src"));
+                }
+                let config: OriginalSrc = any::decode(config, &field)?;
+                take!(&config, field, OriginalSrc { bind_port, mark });
+                if *bind_port {
+                    return Err(field
+                        .field("bind_port")
+                        .error("is not supported: the kernel chooses the port"));
+                }
+                // Envoy: 0 sets no mark.
+                read.original_src = Some(OriginalSource { mark: Some(*mark).filter(|mark| *mark != 0) });
+            }
             name if name == TlsInspector::full_name() => {
                 let config: TlsInspector = any::decode(config, &field)?;
                 take!(&config, at, TlsInspector {} ignore {

@@ -50,9 +50,6 @@ pub fn listener(message: &XdsListener, context: &Context) -> Converted<Converted
         tcp_fast_open_queue_length, enable_mptcp, freebind, socket_options, ignore_global_conn_limit,
         bypass_overload_manager,
     } refuse { fcds_config, filter_chain_matcher, udp_listener_config, api_listener, listener_specifier });
-    if values::bool_or(transparent, false) {
-        return Err(at.field("transparent").error("is not supported"));
-    }
     let direction = match core::TrafficDirection::try_from(*traffic_direction) {
         Ok(core::TrafficDirection::Inbound) => TrafficDirection::Inbound,
         Ok(core::TrafficDirection::Outbound) => TrafficDirection::Outbound,
@@ -84,6 +81,7 @@ pub fn listener(message: &XdsListener, context: &Context) -> Converted<Converted
         hash: hash(message),
         addresses,
         bind_to_port: bind.is_none_or(|bind| bind.value),
+        transparent: values::bool_or(transparent, false),
         use_original_dst: values::bool_or(use_original_dst, false),
         direction,
         listener_filters,

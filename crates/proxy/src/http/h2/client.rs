@@ -113,7 +113,7 @@ impl LocalCluster {
         high: bool,
         wanted: Wanted<'_>,
     ) -> Result<H2Stream, Failure> {
-        let pool = self.pool(endpoint.address, wanted.name);
+        let pool = self.pool(endpoint.address, &wanted);
         loop {
             if let Some(stream) = self.shared_stream(&pool).await {
                 return Ok(stream);

@@ -53,7 +53,7 @@ async fn open(
         target.address.set_port(port);
     }
     let name = cluster.transport.auto_sni().map(|_| crate::config::without_port(authority));
-    let wanted = Wanted { name, alpn: None };
+    let wanted = Wanted { name, ..Wanted::default() };
     let stats = crate::tls::TlsShard::default();
     crate::upstream::open(cluster, &target, wanted, &stats).await.ok().map(|opened| opened.io)
 }
