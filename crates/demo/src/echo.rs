@@ -113,7 +113,7 @@ async fn http(stream: TcpStream, me: Arc<Value>) -> anyhow::Result<()> {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut answer = (*me).clone();
         answer["port"] = local.port().into();
-        answer["client"] = peer.ip().to_string().into();
+        answer["client"] = peer.ip().to_canonical().to_string().into();
         async move { Ok::<_, Infallible>(describe(request, answer).await) }
     });
     let builder = auto::Builder::new(TokioExecutor::new());

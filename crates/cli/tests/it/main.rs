@@ -18,5 +18,6 @@ mod pki;
 mod rotation;
 mod static_bootstrap;
 mod tokens;
+mod transparent;
 mod voting;
 mod wire;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
@@ -51,6 +52,10 @@ pub(crate) fn prepare_host(at: &Path) -> Result<()> {
         }
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept(options);
         if let Err(error) = mount(NONE, &point, NONE, flags, NONE) {
+            // Behind a directory that we, who are root of this namespace, may not enter: no container may.
+            if fs::symlink_metadata(&point).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+                continue;
+            }
             // What cannot be made read-only must not be seen.
             umount2(&point, MntFlags::MNT_DETACH)
                 .with_context(|| format!("make {} read-only ({error}), or hide it", point.display()))?;
