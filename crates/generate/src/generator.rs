@@ -260,7 +260,7 @@ impl Generator {
         let inbound = mesh.captured(sidecar.map(|s| &**s), &proxy.namespace, &proxy.labels, named);
         let ports = listener::inbound::by_port(&inbound);
         let mut lists: [Vec<Arc<Encoded>>; TypeUrl::ALL.len()] = Default::default();
-        let clusters = cluster::inbound::clusters(&ports, proxy.addresses.first().copied(), &mesh.settings);
+        let clusters = cluster::inbound::clusters(&ports, proxy, &mesh.settings);
         lists[slot(TypeUrl::Cluster)].extend(clusters.into_iter().map(Arc::new));
         let receiver = listener::inbound::Receiver { mesh, proxy };
         let (listener, extra) = listener::inbound::listener(&ports, &receiver);

@@ -35,6 +35,9 @@ pub enum Interception {
     None,
 }
 
+/// The mark of connections to the application that bear a client's address: istio-iptables' `-t` by default, as in Istio.
+pub(crate) const TPROXY_MARK: u32 = 1337;
+
 /// A connected proxy, as its xDS node describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {

@@ -8,8 +8,9 @@ use lateen_mesh::{Inbound, IngressEndpoint, Service, Settings};
 use lateen_xds::Encoded;
 use lateen_xds::pb::envoy::config::cluster::v3 as pb;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use lateen_xds::pb::envoy::config::core::v3::socket_option::{SocketState, Value as SocketOptionValue};
 use lateen_xds::pb::envoy::config::core::v3::{
-    Address, BindConfig, Pipe, SocketAddress, address, socket_address,
+    Address, BindConfig, Pipe, SocketAddress, SocketOption, address, socket_address,
 };
 use lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use lateen_xds::pb::envoy::config::endpoint::v3::{
@@ -18,6 +19,7 @@ use lateen_xds::pb::envoy::config::endpoint::v3::{
 
 use super::{Upstream, finish, http_options, original_destination, policy, services};
 use crate::proto::address;
+use crate::proxy::{Flavour, Interception, Proxy, TPROXY_MARK};
 use crate::{names, ordered};
 
 /// The address that a sidecar's connections to its own application come from: the redirection leaves them alone.
@@ -25,21 +27,37 @@ use crate::{names, ordered};
 const INBOUND_SOURCE: &str = "127.0.0.6";
 
 /// One cluster for each port on which the application listens, and one for all other ports.
-/// `address` is the workload's own, for what a Sidecar forwards there.
-pub(crate) fn clusters(
-    inbound: &[(u16, Vec<&Inbound>)],
-    address: Option<IpAddr>,
-    settings: &Settings,
-) -> Vec<Encoded> {
+pub(crate) fn clusters(inbound: &[(u16, Vec<&Inbound>)], proxy: &Proxy, settings: &Settings) -> Vec<Encoded> {
     let mut out: Vec<Encoded> =
-        inbound.iter().map(|(port, served)| cluster(*port, served, address, settings)).collect();
+        inbound.iter().map(|(port, served)| cluster(*port, served, proxy, settings)).collect();
     for name in [names::INBOUND_PASSTHROUGH, names::INBOUND_PASSTHROUGH_V4] {
-        out.push(finish(&to_application(name, settings, Upstream::AsClient), None));
+        let mut cluster = to_application(name, settings, Upstream::AsClient);
+        mark(&mut cluster, proxy);
+        out.push(finish(&cluster, None));
     }
     out
 }
 
-fn cluster(target: u16, served: &[&Inbound], address: Option<IpAddr>, settings: &Settings) -> Encoded {
+/// Where an Envoy marks all of its connections, because it has no user of its own, that mark would take the place of the
+/// one by which TPROXY knows connections to the application (Envoy: a cluster's options come after a connection's).
+fn mark(cluster: &mut pb::Cluster, proxy: &Proxy) {
+    const SOL_SOCKET: i64 = 1;
+    const SO_MARK: i64 = 36;
+    if (proxy.interception, proxy.flavour) != (Interception::Tproxy, Flavour::Envoy) {
+        return;
+    }
+    let option = SocketOption {
+        description: "mark of connections to the application".to_owned(),
+        level: SOL_SOCKET,
+        name: SO_MARK,
+        state: SocketState::StatePrebind as i32,
+        value: Some(SocketOptionValue::IntValue(i64::from(TPROXY_MARK))),
+        ..SocketOption::default()
+    };
+    cluster.upstream_bind_config.get_or_insert_default().socket_options.push(option);
+}
+
+fn cluster(target: u16, served: &[&Inbound], proxy: &Proxy, settings: &Settings) -> Encoded {
     let protocol = served.first().map(|i| i.port.protocol);
     let upstream = match protocol {
         Some(p) if p.is_http2() => Upstream::Http2,
@@ -54,9 +72,11 @@ fn cluster(target: u16, served: &[&Inbound], address: Option<IpAddr>, settings: 
             (IngressEndpoint::AsCaptured, CaptureMode::None) => &home,
             (endpoint, _) => endpoint,
         };
-        forward(&mut cluster, endpoint, address);
+        // The workload's own address, for what a Sidecar forwards there.
+        forward(&mut cluster, endpoint, proxy.addresses.first().copied());
         limit(&mut cluster, ingress.pool.as_ref(), upstream);
     }
+    mark(&mut cluster, proxy);
     let mut known: Vec<&Service> = Vec::new();
     for inbound in served {
         if !known.iter().any(|s| s.id == inbound.service.id) {

@@ -12,9 +12,7 @@ use lateen_xds::pb::envoy::r#type::v3::Int32Range;
 use lateen_xds::pb::google::protobuf::Any;
 
 use crate::proto::any;
-
-/// The mark of connections that bear a client's address.
-const TPROXY_MARK: u32 = 1337;
+use crate::proxy::TPROXY_MARK;
 
 /// Asks the kernel where the connection was going before it was redirected.
 pub(crate) fn original_destination() -> ListenerFilter {
@@ -23,7 +21,7 @@ pub(crate) fn original_destination() -> ListenerFilter {
 
 /// Lets connections to the application bear the client's address, marked so that their answers come back to the proxy.
 ///
-/// Source: Istio, `sidecar.istio.io/interceptionMode: TPROXY`; the mark is istio-iptables' `-t` by default.
+/// Source: Istio, `sidecar.istio.io/interceptionMode: TPROXY`.
 pub(crate) fn original_source() -> ListenerFilter {
     let config = OriginalSrc { mark: TPROXY_MARK, ..OriginalSrc::default() };
     filter("envoy.filters.listener.original_src", any(&config))
