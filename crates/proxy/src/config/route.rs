@@ -30,12 +30,21 @@ pub struct Route {
     pub edits: LevelEdits,
     /// Filter configuration of this level.
     pub filters: FilterOverrides,
-    /// `decorator.operation`: the name of spans.
-    pub decorator: Option<Bytes>,
+    /// The name of spans.
+    pub decorator: Option<Decorator>,
     /// How its requests are traced, where it says so.
     pub tracing: Option<Box<RouteTracing>>,
     /// Istio's metadata of the route (`istio.config`), for logs.
     pub config_name: Option<Arc<str>>,
+}
+
+/// What a route's requests are called in traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decorator {
+    /// The name; not empty.
+    pub operation: Bytes,
+    /// Whether the other proxy of a call is told it.
+    pub propagate: bool,
 }
 
 /// What a request must be.

@@ -109,7 +109,8 @@ fn traces(
     gathered: &Gathered<'_>,
     at: &At<'_>,
 ) -> Converted<Option<Box<Tracing>>> {
-    let inbound = gathered.direction == TrafficDirection::Inbound;
+    // Where nothing is said, requests are those of clients (Envoy, `Tracing.operation_name`).
+    let inbound = gathered.direction != TrafficDirection::Outbound;
     let mut tracing = super::tracing::read(message, inbound, gathered.context, &at.field("tracing"))?;
     if let (Some(tracing), Some(extension)) = (&mut tracing, extension) {
         request_id(extension, tracing, &at.field("request_id_extension"))?;

@@ -125,9 +125,8 @@ impl Exchange<'_> {
     fn begin_trace(&mut self) {
         let Connection { manager, worker, .. } = self.connection;
         let Some(tracing) = &manager.tracing else { return };
-        let route = self.matched.route.as_ref().and_then(|route| route.tracing.as_ref());
-        let sampling = route.map_or(tracing.sampling, |route| route.sampling);
-        self.trace = Some(Box::new(trace::begin(tracing, sampling, &mut self.head, worker)));
+        let route = self.matched.route.as_deref();
+        self.trace = Some(Box::new(trace::begin(tracing, route, &mut self.head, worker)));
     }
 
     /// Matches the request with a route; again, where a filter has changed what routes look at.
@@ -300,6 +299,9 @@ impl Exchange<'_> {
             edit.apply(&mut head.headers);
         }
         self.manager_headers(&mut head);
+        if let (Some(trace), Some(tracing)) = (&mut self.trace, &self.connection.manager.tracing) {
+            trace.respond(tracing, &mut head.headers);
+        }
         self.info.timings.response_start = Some(self.info.elapsed());
         self.info.bytes.response_headers = head.headers.wire_len() as u64 + 17;
         down.push_head(&head, end, upgrade);

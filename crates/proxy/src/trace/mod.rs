@@ -3,6 +3,7 @@
 //! Source: Envoy, "Tracing" and `HttpConnectionManager.Tracing`. A manager without tracing costs one look at an option.
 
 mod context;
+mod decorator;
 mod otlp;
 mod send;
 mod span;
@@ -15,8 +16,10 @@ pub use context::SpanContext;
 pub use send::Waiting;
 pub use tracers::Tracers;
 
-use crate::config::{Sampling, Tracing};
-use crate::http::RequestHead;
+use decorator::Decoration;
+
+use crate::config::{Route, Sampling, Tracing};
+use crate::http::{Headers, RequestHead};
 use crate::request_info::LogContext;
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -32,6 +35,8 @@ pub struct Trace {
     below: Option<u64>,
     /// When the upstream was first asked, from the request's start.
     asked: Duration,
+    /// What the two proxies tell each other of its name, unless the configuration gives it.
+    decoration: Option<Decoration>,
 }
 
 /// Where in a UUID the decision is marked, and how (Envoy, "UUID request id extension").
@@ -42,7 +47,9 @@ const MARK_FORCED: u8 = b'a';
 const MARK_CLIENT: u8 = b'b';
 
 /// Decides whether a request is traced, and begins its span.
-pub fn begin(tracing: &Tracing, sampling: Sampling, head: &mut RequestHead, worker: &Worker) -> Trace {
+pub fn begin(tracing: &Tracing, route: Option<&Route>, head: &mut RequestHead, worker: &Worker) -> Trace {
+    let of_route = route.and_then(|route| route.tracing.as_ref());
+    let sampling = of_route.map_or(tracing.sampling, |route| route.sampling);
     let decided = decide(tracing, sampling, head, worker);
     let tracer = &tracing.tracer;
     let context = match context::extract(tracer.propagation, &head.headers) {
@@ -52,7 +59,11 @@ pub fn begin(tracing: &Tracing, sampling: Sampling, head: &mut RequestHead, work
         }
         None => SpanContext::new(decided, tracer.wide, &mut || worker.random64()),
     };
-    Trace { context, below: None, asked: Duration::ZERO }
+    let decorator = route.and_then(|route| route.decorator.as_ref());
+    // A name of the configuration goes before both, and nobody is told it.
+    let given = tracing.operation.is_some() || of_route.is_some_and(|route| route.operation.is_some());
+    let decoration = (!given).then(|| Decoration::of_request(tracing.inbound, decorator, &mut head.headers));
+    Trace { context, below: None, asked: Duration::ZERO, decoration }
 }
 
 fn decide(tracing: &Tracing, sampling: Sampling, head: &mut RequestHead, worker: &Worker) -> bool {
@@ -97,6 +108,13 @@ impl Trace {
             context = SpanContext { id, parent: Some(self.context.id), ..context };
         }
         context::inject(tracing.tracer.propagation, &context, &mut head.headers);
+    }
+
+    /// Takes the name of the operation out of the response, or puts it there.
+    pub fn respond(&mut self, tracing: &Tracing, headers: &mut Headers) {
+        if let Some(decoration) = &mut self.decoration {
+            decoration.of_response(tracing.inbound, headers);
+        }
     }
 
     /// Hands over the spans of a request that has ended.

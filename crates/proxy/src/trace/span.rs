@@ -58,7 +58,7 @@ pub fn of(trace: &Trace, tracing: &Tracing, context: &LogContext<'_>) -> Vec<Spa
         id: context_of.id,
         parent: context_of.parent,
         shared: context_of.shared,
-        name: name(tracing, context),
+        name: name(trace, tracing, context),
         server,
         start: info.start_wall,
         duration: end,
@@ -91,15 +91,17 @@ fn is_error(code: u16) -> bool {
     code == 0 || code >= 500
 }
 
-/// The route's operation, the manager's, the decorator's, or what Envoy calls it: `ingress`, `egress HOST`.
-fn name(tracing: &Tracing, context: &LogContext<'_>) -> String {
+/// The route's operation, the manager's, what the other proxy calls it, the decorator's, or what Envoy calls it: `ingress`, `egress HOST`.
+fn name(trace: &Trace, tracing: &Tracing, context: &LogContext<'_>) -> String {
     let route = context.info.route.as_ref();
     let of_route = route.and_then(|route| route.tracing.as_ref()?.operation.as_ref());
     if let Some(name) = formatted(of_route.or(tracing.operation.as_ref()), context) {
         return name;
     }
-    if let Some(decorator) = route.and_then(|route| route.decorator.as_ref()) {
-        return String::from_utf8_lossy(decorator).into_owned();
+    let decorator = route.and_then(|route| route.decorator.as_ref()).map(|decorator| &decorator.operation);
+    let told = trace.decoration.as_ref().and_then(|decoration| decoration.told.as_ref());
+    if let Some(name) = told.or(decorator) {
+        return String::from_utf8_lossy(name).into_owned();
     }
     match tracing.inbound {
         true => "ingress".to_owned(),

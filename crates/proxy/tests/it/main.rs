@@ -18,4 +18,5 @@ mod tcp;
 mod tls;
 mod tracing;
 mod transparent;
+mod tracing_names;
 mod updates;

@@ -145,10 +145,12 @@ fn read_route(
     } ignore { stat_prefix, per_request_buffer_limit_bytes, request_body_buffer_limit }
         refuse { route_specifiers });
     let wanted = r#match.as_ref().ok_or_else(|| at.field("match").missing())?;
-    let operation = match decorator {
+    let decorator = match decorator {
         Some(decorator) => {
-            take!(decorator, at, Decorator { operation } ignore { propagate });
-            Some(operation.clone()).filter(|operation| !operation.is_empty())
+            take!(decorator, at, Decorator { operation, propagate });
+            let propagate = values::bool_or(propagate, true);
+            let named = Some(operation.clone()).filter(|operation| !operation.is_empty());
+            named.map(|operation| crate::config::Decorator { operation: operation.into(), propagate })
         }
         None => None,
     };
@@ -165,7 +167,7 @@ fn read_route(
             at,
         )?,
         filters: overrides::read(typed_per_filter_config, context, &at.field("typed_per_filter_config"))?,
-        decorator: operation.map(Into::into),
+        decorator,
         tracing: match tracing {
             Some(message) => Some(Box::new(super::tracing::route(message, context, &at.field("tracing"))?)),
             None => None,

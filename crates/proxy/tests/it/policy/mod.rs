@@ -4,4 +4,4 @@ mod authorization;
 mod smuggling;
 mod table;
 mod tokens;
-mod world;
+pub mod world;
