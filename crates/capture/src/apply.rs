@@ -4,6 +4,8 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
 
+use lateen_dns::ResolvConf;
+
 use crate::{Arguments, Capture, Error, Mode, Ruleset, routes, validation};
 
 /// Does what `lateen capture` was asked: prints, applies, checks or removes capture in the current network namespace, or
@@ -15,10 +17,9 @@ pub fn run(arguments: &Arguments) -> Result<String, Error> {
     if let Some(path) = &arguments.network_namespace {
         enter(path)?;
     }
-    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let addresses = addresses();
     let ipv6 = addresses.iter().any(IpAddr::is_ipv6);
-    let capture = arguments.resolve(None, ipv6, nameservers(&resolv_conf))?;
+    let capture = arguments.resolve(None, ipv6, ResolvConf::read().nameservers)?;
     if arguments.cleanup {
         if !arguments.dry_run {
             Ruleset::remove()?;
@@ -76,22 +77,5 @@ fn is_link_local(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.segments()[0] & 0xffc0 == 0xfe80,
-    }
-}
-
-fn nameservers(resolv_conf: &str) -> Vec<IpAddr> {
-    let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    lines.filter_map(|rest| rest.trim().parse().ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nameservers_are_read_from_resolv_conf() {
-        let text =
-            "search a b\nnameserver 10.96.0.10\n# nameserver 1.1.1.1\nnameserver fd00::1\nnameserver x\n";
-        assert_eq!(nameservers(text), ["10.96.0.10".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]);
     }
 }

@@ -14,10 +14,10 @@ use crate::delta::slot;
 use crate::locality::Near;
 use crate::observe::Observers;
 use crate::patch::{Patcher, Patches};
-use crate::proxy::ProxyKind;
+use crate::proxy::{Naming, ProxyKind};
 use crate::resources::ResourceList;
 use crate::view::{ScopeKey, View};
-use crate::{Proxy, ProxyResources, ResourceSet, build, cluster, listener};
+use crate::{Proxy, ProxyResources, ResourceSet, build, cluster, listener, name_table};
 
 /// Turns snapshots into resources, and remembers what it encoded.
 ///
@@ -100,7 +100,7 @@ impl Generator {
             if let Some(set) = build::with_endpoints(&view, &mut self.cache, &state.set, changes) {
                 state.set = set;
                 state.version = now;
-                state.mesh = self.mesh.clone();
+                state.mesh = name_table::snapshot(key.naming, &self.mesh);
             }
         }
         self.cache.sweep();
@@ -163,6 +163,7 @@ impl Generator {
             kind: proxy.kind,
             flavour: proxy.flavour,
             interception: proxy.interception,
+            naming: proxy.naming(),
             namespace: proxy.namespace.clone(),
             sidecar: sidecar.filter(|_| !is_gateway).map(|s| (s.meta.namespace.clone(), s.meta.name.clone())),
             telemetries: telemetries
@@ -215,6 +216,7 @@ impl Generator {
             state.used = now;
             return state.set.clone();
         }
+        let mesh = &name_table::snapshot(key.naming, mesh);
         let sidecar = key.sidecar.as_ref().and_then(|(namespace, name)| mesh.sidecars.get(namespace, name));
         let old = self.scopes.get(&key);
         let before = old.map(|old| (&*old.mesh, &*old.scope));
@@ -227,7 +229,14 @@ impl Generator {
         // What was patched must not be patched again.
         let known = known.filter(|_| patches.is_empty());
         let lists = build::all(&view, &mut self.cache, known.map(|old| &*old.set));
-        let lists = self.patcher.apply(patches, context(key.kind), lists);
+        let mut lists = self.patcher.apply(patches, context(key.kind), lists);
+        if key.naming != Naming::Elsewhere {
+            let same = old.filter(|old| name_table::is_same(&old.mesh, mesh, &old.scope, &scope));
+            lists[slot(TypeUrl::NameTable)] = match same {
+                Some(old) => old.set.list(TypeUrl::NameTable).clone(),
+                None => name_table::list(&view),
+            };
+        }
         let set = keep_same(old.map(|s| &s.set), lists);
         let state = ScopeState { version: now, mesh: mesh.clone(), scope, set: set.clone(), used: now };
         self.scopes.insert(key, state);

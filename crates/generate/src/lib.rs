@@ -14,6 +14,7 @@ mod gateway;
 mod generator;
 mod listener;
 mod locality;
+mod name_table;
 mod names;
 mod observe;
 mod ordered;
@@ -28,5 +29,5 @@ mod view;
 
 pub use delta::{Delta, Deltas};
 pub use generator::Generator;
-pub use proxy::{Flavour, Interception, Proxy, ProxyError, ProxyKind};
+pub use proxy::{Flavour, Interception, Naming, Proxy, ProxyError, ProxyKind};
 pub use resources::{ProxyDelta, ProxyResources, ResourceList, ResourceSet};

@@ -38,6 +38,18 @@ pub enum Interception {
 /// The mark of connections to the application that bear a client's address: istio-iptables' `-t` by default, as in Istio.
 pub(crate) const TPROXY_MARK: u32 = 1337;
 
+/// Who resolves the names that a proxy's application calls (`DNS_CAPTURE`, `DNS_AUTO_ALLOCATE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Naming {
+    /// Whoever the pod asks.
+    #[default]
+    Elsewhere,
+    /// The proxy's agent, by the table that it gets.
+    Captured,
+    /// The same, and services without an address have one that was chosen for them.
+    Addressed,
+}
+
 /// A connected proxy, as its xDS node describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
@@ -86,6 +98,16 @@ pub enum ProxyError {
 }
 
 impl Proxy {
+    /// Who resolves names for its application. Addresses are chosen unless the proxy refuses them, as in Istio since 1.25.
+    pub fn naming(&self) -> Naming {
+        let says = |key: &str| self.metadata.get(key).map(String::as_str);
+        match (self.kind, says("DNS_CAPTURE"), says("DNS_AUTO_ALLOCATE")) {
+            (ProxyKind::Sidecar, Some("true"), Some("false")) => Naming::Captured,
+            (ProxyKind::Sidecar, Some("true"), _) => Naming::Addressed,
+            _ => Naming::Elsewhere,
+        }
+    }
+
     /// Reads an xDS node.
     ///
     /// Source of the form of the id and of the metadata: Istio, `pilot-agent` (`sidecar~IP~pod.ns~ns.svc.domain`,

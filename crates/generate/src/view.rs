@@ -5,7 +5,7 @@ use lateen_mesh::{DestinationRule, Labels, Mesh, Scope, Service};
 use crate::cache::{Client, Destination, Same};
 use crate::locality::Near;
 use crate::patch::PatchIds;
-use crate::proxy::{Flavour, Interception, ProxyKind};
+use crate::proxy::{Flavour, Interception, Naming, ProxyKind};
 
 /// What makes proxies see the same: all that is shared is made once for each of these.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,8 @@ pub(crate) struct ScopeKey {
     pub flavour: Flavour,
     pub interception: Interception,
     pub namespace: Arc<str>,
+    /// Who resolves names for the applications.
+    pub naming: Naming,
     /// The Sidecar that applies, as namespace and name.
     pub sidecar: Option<(Arc<str>, Arc<str>)>,
     /// The Telemetries that apply, as namespace and name.

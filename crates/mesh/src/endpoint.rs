@@ -8,6 +8,8 @@ use crate::{Labels, Locality};
 pub struct Endpoint {
     /// An IP address, or a host name for services that are resolved by DNS.
     pub address: Arc<str>,
+    /// Its label in DNS, before the name of its headless service.
+    pub hostname: Option<Arc<str>>,
     /// The port on which the workload listens.
     pub port: u16,
     /// Labels by which subsets select.
@@ -27,6 +29,7 @@ impl PartialEq for Endpoint {
     fn eq(&self, other: &Self) -> bool {
         let identity = |e: &Endpoint| e.workload.as_ref().map(|w| w.identity.clone());
         self.address == other.address
+            && self.hostname == other.hostname
             && self.port == other.port
             && self.weight == other.weight
             && self.mtls == other.mtls

@@ -24,6 +24,9 @@ pub struct Mesh {
     pub settings: Arc<Settings>,
     /// All services.
     pub services: Arc<Services>,
+    /// All services as those clients see them whose names the mesh resolves: with addresses that were chosen for those
+    /// that have none. The same as `services` where nothing was chosen.
+    pub addressed_services: Arc<Services>,
     /// All VirtualServices.
     pub virtual_services: Arc<VirtualServices>,
     /// All DestinationRules.
@@ -107,6 +110,11 @@ impl Mesh {
     /// The same snapshot with other settings: those of some proxies.
     pub fn with_settings(&self, settings: Arc<Settings>) -> Mesh {
         Mesh { settings, ..self.clone() }
+    }
+
+    /// The same snapshot as clients see it whose names the mesh resolves, see [`Mesh::addressed_services`].
+    pub fn with_chosen_addresses(&self) -> Mesh {
+        Mesh { services: self.addressed_services.clone(), ..self.clone() }
     }
 
     /// The ready endpoints of a service.

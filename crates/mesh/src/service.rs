@@ -15,6 +15,8 @@ pub struct Service {
     pub origin: Origin,
     /// Virtual addresses or, for a ServiceEntry, networks in CIDR form. Empty for headless services.
     pub addresses: Vec<Address>,
+    /// Whether an address is chosen for it where the mesh resolves names (ServiceEntry without addresses).
+    pub wants_address: bool,
     /// The ports, UDP ports left out.
     pub ports: Vec<Port>,
     /// How clients find its endpoints.

@@ -61,3 +61,37 @@ impl AlpnConfig {
     /// The type's name, which stands behind `type.googleapis.com/`.
     pub const NAME: &'static str = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig";
 }
+
+/// Names and their addresses, for the resolver of an agent (`istio.networking.nds.v1.NameTable`).
+///
+/// Source: Istio, `pkg/dns/proto/nds.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub struct NameTable {
+    /// By host; a host may begin with `*.`.
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub table: BTreeMap<String, NameInfo>,
+}
+
+/// What a host of a [`NameTable`] stands for.
+#[derive(Clone, PartialEq, Message)]
+pub struct NameInfo {
+    /// Its addresses.
+    #[prost(string, repeated, tag = "1")]
+    pub ips: Vec<String>,
+    /// Where it is declared: [`NameTable::KUBERNETES`] or [`NameTable::EXTERNAL`].
+    #[prost(string, tag = "2")]
+    pub registry: String,
+    /// The name of the Kubernetes service; for a pod of a headless service with the pod's before it.
+    #[prost(string, tag = "3")]
+    pub shortname: String,
+    /// The namespace of the Kubernetes service.
+    #[prost(string, tag = "4")]
+    pub namespace: String,
+}
+
+impl NameTable {
+    /// The registry of Kubernetes services, which may be called by short names.
+    pub const KUBERNETES: &'static str = "Kubernetes";
+    /// The registry of ServiceEntries.
+    pub const EXTERNAL: &'static str = "External";
+}

@@ -19,11 +19,13 @@ pub enum TypeUrl {
     Secret,
     /// ECDS: `envoy.config.core.v3.TypedExtensionConfig`.
     ExtensionConfig,
+    /// NDS, Istio's own: `istio.networking.nds.v1.NameTable`, for the agent's resolver.
+    NameTable,
 }
 
 impl TypeUrl {
     /// Every type, in make-before-break order: what is referred to comes before what refers to it.
-    pub const ALL: [TypeUrl; 7] = [
+    pub const ALL: [TypeUrl; 8] = [
         TypeUrl::Cluster,
         TypeUrl::Endpoints,
         TypeUrl::Secret,
@@ -31,6 +33,7 @@ impl TypeUrl {
         TypeUrl::ExtensionConfig,
         TypeUrl::Route,
         TypeUrl::VirtualHost,
+        TypeUrl::NameTable,
     ];
 
     /// The URL as it stands on the wire.
@@ -43,6 +46,7 @@ impl TypeUrl {
             TypeUrl::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
             TypeUrl::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             TypeUrl::ExtensionConfig => "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+            TypeUrl::NameTable => "type.googleapis.com/istio.networking.nds.v1.NameTable",
         }
     }
 
@@ -56,7 +60,7 @@ impl TypeUrl {
         self as usize
     }
 
-    /// The usual short name: `CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS`, `ECDS`.
+    /// The usual short name: `CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS`, `ECDS`, `NDS`.
     pub const fn short(self) -> &'static str {
         match self {
             TypeUrl::Cluster => "CDS",
@@ -66,6 +70,7 @@ impl TypeUrl {
             TypeUrl::VirtualHost => "VHDS",
             TypeUrl::Secret => "SDS",
             TypeUrl::ExtensionConfig => "ECDS",
+            TypeUrl::NameTable => "NDS",
         }
     }
 }

@@ -9,6 +9,7 @@ mod incremental;
 mod ingress;
 mod kit;
 mod localities;
+mod names;
 mod patches;
 mod security;
 mod telemetry;

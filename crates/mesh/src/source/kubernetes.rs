@@ -35,6 +35,7 @@ pub(crate) fn service(service: &core::Service, domain: &str) -> Service {
         },
         origin: Origin::Kubernetes,
         addresses,
+        wants_address: false,
         ports: spec.iter().flat_map(|s| s.ports.iter().flatten()).filter_map(port).collect(),
         resolution: if headless { Resolution::Passthrough } else { Resolution::Endpoints },
         external: false,

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lateen_api::networking::service_entry::{
@@ -10,8 +11,15 @@ use crate::service::{Address, ListedEndpoint, Origin, Port, Resolution, Service,
 use crate::workload::Workload;
 use crate::{Locality, Meta, Protocol, ServiceId, Visibility, hostname};
 
+/// The label by which an entry without addresses refuses one.
+const CHOSEN_ADDRESS: &str = "networking.istio.io/enable-autoallocate-ip";
+
 /// The services that a ServiceEntry declares, one for each host.
-pub(crate) fn services(meta: &Meta, spec: &ServiceEntrySpec) -> Vec<Service> {
+pub(crate) fn services(
+    meta: &Meta,
+    labels: Option<&BTreeMap<String, String>>,
+    spec: &ServiceEntrySpec,
+) -> Vec<Service> {
     let resolution = match spec.resolution.unwrap_or_default() {
         ServiceEntryResolution::None => Resolution::Passthrough,
         ServiceEntryResolution::Static => Resolution::Endpoints,
@@ -20,11 +28,17 @@ pub(crate) fn services(meta: &Meta, spec: &ServiceEntrySpec) -> Vec<Service> {
     };
     let ports: Vec<Port> = spec.ports.iter().filter_map(port).collect();
     let listed: Vec<ListedEndpoint> = spec.endpoints.iter().map(|e| listed_endpoint(meta, e)).collect();
+    let chosen = labels.and_then(|labels| labels.get(CHOSEN_ADDRESS)).is_none_or(|value| value != "false");
     let one = |host: &String| Service {
         id: ServiceId { host: host.as_str().into(), namespace: meta.namespace.clone() },
         meta: meta.clone(),
         origin: Origin::ServiceEntry,
         addresses: spec.addresses.iter().filter_map(|a| Address::parse(a)).collect(),
+        // Where the client wanted to go says nothing when the address was made up.
+        wants_address: chosen
+            && spec.addresses.is_empty()
+            && resolution != Resolution::Passthrough
+            && !hostname::is_wildcard(host),
         ports: ports.clone(),
         // A wildcard cannot be resolved: such hosts are reached where the client wanted to go.
         resolution: match resolution {
@@ -66,6 +80,7 @@ fn listed_endpoint(meta: &Meta, entry: &WorkloadEntrySpec) -> ListedEndpoint {
     ListedEndpoint {
         endpoint: Endpoint {
             address: entry.address.as_str().into(),
+            hostname: None,
             port: 0,
             labels: workload.labels.clone(),
             locality: Arc::new(Locality::parse(&entry.locality)),
@@ -81,6 +96,7 @@ fn listed_endpoint(meta: &Meta, entry: &WorkloadEntrySpec) -> ListedEndpoint {
 fn itself(host: &str) -> ListedEndpoint {
     let endpoint = Endpoint {
         address: host.into(),
+        hostname: None,
         port: 0,
         labels: Arc::default(),
         locality: Arc::default(),

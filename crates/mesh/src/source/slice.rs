@@ -16,8 +16,18 @@ pub(crate) struct Slice {
     pub service: Arc<str>,
     /// Target ports by the names of the service's ports.
     pub ports: Vec<(Arc<str>, u16)>,
-    /// Ready addresses, each with the pod behind it if it is one.
-    pub ready: Vec<(Arc<str>, Option<Arc<str>>)>,
+    /// Ready addresses.
+    pub ready: Vec<Ready>,
+}
+
+/// An address that is ready.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ready {
+    pub address: Arc<str>,
+    /// The pod behind it if it is one.
+    pub pod: Option<Arc<str>>,
+    /// Its label in DNS, before the service's name.
+    pub hostname: Option<Arc<str>>,
 }
 
 /// Distils a slice; `None` when it belongs to no service or holds host names.
@@ -38,7 +48,12 @@ pub(crate) fn slice(slice: &EndpointSlice) -> Option<Slice> {
         }
         let pod = endpoint.target_ref.as_ref().filter(|t| t.kind.as_deref() == Some("Pod"));
         let pod: Option<Arc<str>> = pod.and_then(|t| t.name.as_deref()).map(Arc::from);
-        ready.extend(endpoint.addresses.iter().map(|ip| (Arc::from(ip.as_str()), pod.clone())));
+        let hostname: Option<Arc<str>> = endpoint.hostname.as_deref().map(Arc::from);
+        ready.extend(endpoint.addresses.iter().map(|ip| Ready {
+            address: ip.as_str().into(),
+            pod: pod.clone(),
+            hostname: hostname.clone(),
+        }));
     }
     Some(Slice {
         meta: Meta::of(&slice.metadata),

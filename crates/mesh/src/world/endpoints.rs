@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::World;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::service::{Origin, TargetPort};
+use crate::source::slice::Ready;
 use crate::{
     Change, ConfigKey, Kind, Locality, Mesh, Mtls, Policies, Port, Service, ServiceId, Workload, labels,
 };
@@ -90,7 +91,7 @@ impl World {
         self.stale_endpoints.extend(touched);
         // Services without selector name their pods in slices that someone else writes.
         let slices = self.slices.values().filter(|s| s.meta.namespace == namespace);
-        let named = slices.filter(|s| s.ready.iter().any(|(_, pod)| pod.as_deref() == Some(&*any.meta.name)));
+        let named = slices.filter(|s| s.ready.iter().any(|r| r.pod.as_deref() == Some(&*any.meta.name)));
         let named: BTreeSet<_> = named.map(|s| (s.meta.namespace.clone(), s.service.clone())).collect();
         for (namespace, name) in named {
             self.mark_endpoints(&namespace, &name);
@@ -180,10 +181,11 @@ impl World {
         let mut found: Vec<Endpoint> = Vec::new();
         for slice in slices {
             let Some((_, number)) = slice.ports.iter().find(|(name, _)| *name == port.name) else { continue };
-            for (address, pod) in &slice.ready {
+            for Ready { address, pod, hostname } in &slice.ready {
                 let pod =
                     pod.as_ref().and_then(|p| self.pods.get(&(slice.meta.namespace.clone(), p.clone())));
-                found.push(self.endpoint(address.clone(), *number, pod));
+                let endpoint = self.endpoint(address.clone(), *number, pod);
+                found.push(Endpoint { hostname: hostname.clone(), ..endpoint });
             }
         }
         sorted(found)
@@ -212,6 +214,7 @@ impl World {
         let locality = own.or_else(|| self.nodes.get(&workload?.node).cloned()).unwrap_or_default();
         Endpoint {
             address,
+            hostname: None,
             port,
             labels: workload.map(|w| w.labels.clone()).unwrap_or_default(),
             locality,

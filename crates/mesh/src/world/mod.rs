@@ -1,5 +1,6 @@
 //! The mutable side: objects in their distilled form, and what changed since the last snapshot.
 
+mod addresses;
 mod endpoints;
 mod resource;
 mod security;
@@ -34,6 +35,7 @@ pub struct World {
     settings: Arc<Settings>,
     /// Services by the object that declares them; a ServiceEntry declares one for each host.
     services: HashMap<ConfigKey, Vec<Arc<Service>>>,
+    addresses: addresses::Addresses,
     slices: HashMap<ConfigKey, Slice>,
     /// Slices by the service they belong to (namespace, name).
     slices_of: HashMap<(Arc<str>, Arc<str>), BTreeSet<ConfigKey>>,
@@ -70,7 +72,7 @@ impl World {
             Resource::ServiceEntry(object) => {
                 let ServiceEntry { metadata, spec, .. } = *object;
                 let meta = Meta::of(&metadata);
-                let services = source::service_entry::services(&meta, &spec);
+                let services = source::service_entry::services(&meta, metadata.labels.as_ref(), &spec);
                 self.put_services(ConfigKey::new(Kind::ServiceEntry, meta.namespace, meta.name), services)
             }
             Resource::EndpointSlice(object) => self.put_slice(&object),
@@ -179,6 +181,7 @@ impl World {
         let settings = &self.settings;
         if has(Kind::Service) {
             mesh.services = Arc::new(Services::index(self.services.values().flatten()));
+            mesh.addressed_services = self.addresses.choose(&mesh.services);
         }
         if has(Kind::VirtualService) {
             let default = &settings.default_virtual_service_export;

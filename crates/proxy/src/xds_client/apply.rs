@@ -106,7 +106,7 @@ impl Applier {
             TypeUrl::Route => self.routes(update, &mut rejected),
             TypeUrl::VirtualHost => self.virtual_hosts(update, &mut rejected),
             TypeUrl::Secret => secrets::apply(update, &self.held, &mut rejected),
-            TypeUrl::ExtensionConfig => {
+            TypeUrl::ExtensionConfig | TypeUrl::NameTable => {
                 let reason = format!("{} is not supported", update.type_url);
                 rejected.extend(update.resources.iter().map(|resource| reject(&resource.name, &reason)));
             }
@@ -267,7 +267,7 @@ impl Applier {
             TypeUrl::Listener => 1,
             TypeUrl::Route | TypeUrl::VirtualHost => 2,
             TypeUrl::Endpoints => 3,
-            TypeUrl::Secret | TypeUrl::ExtensionConfig => return,
+            TypeUrl::Secret | TypeUrl::ExtensionConfig | TypeUrl::NameTable => return,
         };
         let stats = &self.stats.xds[service];
         add(&stats.attempts, 1);

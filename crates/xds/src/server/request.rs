@@ -37,9 +37,10 @@ pub enum RequestError {
 
 /// Types whose first request without names asks for everything, and whose state of the world is sent whole.
 ///
-/// Source: Envoy, "xDS REST and gRPC protocol", "How the client specifies what resources to return".
+/// Source: Envoy, "xDS REST and gRPC protocol", "How the client specifies what resources to return". Istio's agents ask
+/// for their one table of names without naming it.
 pub(super) fn is_whole(type_url: TypeUrl) -> bool {
-    matches!(type_url, TypeUrl::Listener | TypeUrl::Cluster)
+    matches!(type_url, TypeUrl::Listener | TypeUrl::Cluster | TypeUrl::NameTable)
 }
 
 impl<R: Resources> Session<R> {

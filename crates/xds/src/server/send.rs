@@ -23,11 +23,15 @@ const REMOVAL_ORDER: [TypeUrl; TypeUrl::ALL.len()] = [
     TypeUrl::Secret,
     TypeUrl::Cluster,
     TypeUrl::Endpoints,
+    TypeUrl::NameTable,
 ];
 
 /// Types that may refer to clusters.
 fn refers_to_clusters(type_url: TypeUrl) -> bool {
-    !matches!(type_url, TypeUrl::Cluster | TypeUrl::Endpoints | TypeUrl::Secret)
+    !matches!(
+        type_url,
+        TypeUrl::Cluster | TypeUrl::Endpoints | TypeUrl::Secret | TypeUrl::NameTable
+    )
 }
 
 /// What one response is made of.
