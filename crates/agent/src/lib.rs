@@ -9,6 +9,7 @@ mod drain;
 pub mod environment;
 mod envoy;
 mod health;
+pub mod names;
 mod prober;
 mod proxy;
 mod run;

@@ -11,6 +11,7 @@ use crate::arguments::Arguments;
 use crate::bootstrap::{self, AGENT_PORT};
 use crate::drain::drain;
 use crate::environment::Environment;
+use crate::names::Resolver;
 use crate::prober::Probers;
 use crate::proxy::Proxy;
 use crate::security::{self, Security, SecurityOptions};
@@ -41,15 +42,9 @@ async fn run(arguments: Arguments, environment: Environment, started: Instant) -
         None => None,
     };
     let discovery = bootstrap::discovery_address(&arguments, &environment);
+    // First: the control plane's own name may be captured.
+    let resolver = Resolver::start(&arguments, &environment).await?;
     let security = Security::start(SecurityOptions::read(&environment.variables, discovery)?)?;
-    let status = Arc::new(Status {
-        probers: Probers::parse(environment.probers.as_deref(), environment.address)?,
-        application,
-        quit: CancellationToken::new(),
-        draining: CancellationToken::new(),
-        security,
-        startup: Startup::default(),
-    });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let binary = arguments.binary.clone().or_else(|| environment.binary.clone().map(Into::into));
@@ -59,11 +54,23 @@ async fn run(arguments: Arguments, environment: Environment, started: Instant) -
         bootstrap = security::overridden(&bootstrap, file)?;
     }
     if environment.variables.get("BOOTSTRAP_XDS_AGENT").is_some_and(|value| value == "true") {
-        match status.security.patched(&bootstrap).await {
+        match security.patched(&bootstrap).await {
             Ok(patched) => bootstrap = patched,
             Err(error) => tracing::warn!(error = format!("{error:#}"), "the bootstrap stays as it is"),
         }
     }
+    if let (Some(resolver), Some(node)) = (&resolver, &bootstrap.node) {
+        resolver.follow(&security, node.clone());
+    }
+    let status = Arc::new(Status {
+        probers: Probers::parse(environment.probers.as_deref(), environment.address)?,
+        application,
+        quit: CancellationToken::new(),
+        draining: CancellationToken::new(),
+        security,
+        resolver,
+        startup: Startup::default(),
+    });
     let mut proxy = Proxy::start(binary.as_deref(), bootstrap, &arguments, &environment).await?;
     let starting = status.clone();
     tokio::spawn(async move { starting.startup.watch(started).await });

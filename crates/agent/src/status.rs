@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::client;
+use crate::names::Resolver;
 use crate::prober::Probers;
 use crate::security::Security;
 use crate::startup::Startup;
@@ -31,6 +32,8 @@ pub struct Status {
     pub draining: CancellationToken,
     /// The workload's identity.
     pub security: Security,
+    /// The pod's resolver, where its DNS is captured.
+    pub resolver: Option<Resolver>,
     /// When the proxy was ready.
     pub startup: Startup,
 }
@@ -67,6 +70,9 @@ async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
     if status.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the proxy drains\n".to_owned());
     }
+    if status.resolver.as_ref().is_some_and(|resolver| !resolver.is_ready()) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the table of names is not there yet\n".to_owned());
+    }
     match admin::ready().await {
         Ok(()) => (StatusCode::OK, String::new()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
@@ -94,6 +100,9 @@ async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
         text.extend_from_slice(expiry_metric(expiry).as_bytes());
     }
     text.extend_from_slice(status.startup.metric().as_bytes());
+    if let Some(resolver) = &status.resolver {
+        text.extend_from_slice(resolver.metrics().as_bytes());
+    }
     if let Some(metrics) = application {
         if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');

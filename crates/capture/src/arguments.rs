@@ -62,7 +62,7 @@ pub struct Arguments {
     #[arg(short = 'c', long, default_value = "", value_name = "NAME,...")]
     pub istio_exclude_interfaces: String,
     /// Send DNS queries to the proxy's resolver on port 15053
-    #[arg(long)]
+    #[arg(long, env = "ISTIO_META_DNS_CAPTURE")]
     pub redirect_dns: bool,
     /// With --redirect-dns: queries to any server, not only those of /etc/resolv.conf
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rand::Rng;
@@ -26,15 +27,26 @@ pub enum Transport {
 }
 
 /// The resolvers that know what a zone does not.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Upstream {
     /// Asked in this order.
     pub resolvers: Vec<SocketAddr>,
     /// Mark of the sockets (`SO_MARK`), where that is what exempts them from capture.
     pub mark: Option<u32>,
+    failures: AtomicU64,
 }
 
 impl Upstream {
+    /// These resolvers, asked from sockets with this mark.
+    pub fn new(resolvers: Vec<SocketAddr>, mark: Option<u32>) -> Upstream {
+        Upstream { resolvers, mark, failures: AtomicU64::default() }
+    }
+
+    /// How many queries no resolver could answer.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
     /// Asks the resolvers in turn until one answers with more than its own failure. `None` if none can be reached, which
     /// in a closed network is found out at once.
     pub async fn ask(&self, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
@@ -61,6 +73,7 @@ impl Upstream {
                 outcome => tracing::debug!(%resolver, ?outcome, "no answer to a DNS query"),
             }
         }
+        self.failures.fetch_add(1, Relaxed);
         failed
     }
 

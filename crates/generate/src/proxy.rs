@@ -100,11 +100,16 @@ pub enum ProxyError {
 impl Proxy {
     /// Who resolves names for its application. Addresses are chosen unless the proxy refuses them, as in Istio since 1.25.
     pub fn naming(&self) -> Naming {
-        let says = |key: &str| self.metadata.get(key).map(String::as_str);
-        match (self.kind, says("DNS_CAPTURE"), says("DNS_AUTO_ALLOCATE")) {
-            (ProxyKind::Sidecar, Some("true"), Some("false")) => Naming::Captured,
-            (ProxyKind::Sidecar, Some("true"), _) => Naming::Addressed,
-            _ => Naming::Elsewhere,
+        // As Go's `strconv.ParseBool` reads them.
+        let says = |key: &str, values: [&str; 6]| {
+            self.metadata.get(key).is_some_and(|value| values.contains(&value.as_str()))
+        };
+        if self.kind != ProxyKind::Sidecar || !says("DNS_CAPTURE", ["1", "t", "T", "true", "True", "TRUE"]) {
+            Naming::Elsewhere
+        } else if says("DNS_AUTO_ALLOCATE", ["0", "f", "F", "false", "False", "FALSE"]) {
+            Naming::Captured
+        } else {
+            Naming::Addressed
         }
     }
 

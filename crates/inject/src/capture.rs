@@ -9,16 +9,18 @@ use serde_json::json;
 use crate::annotations::{
     EXCLUDE_INBOUND_PORTS, EXCLUDE_INTERFACES, EXCLUDE_OUTBOUND_PORTS, EXCLUDE_OUTBOUND_RANGES,
     INCLUDE_INBOUND_PORTS, INCLUDE_OUTBOUND_PORTS, INCLUDE_OUTBOUND_RANGES, INTERCEPTION_MODE,
-    KUBEVIRT_INTERFACES, REROUTE_INTERFACES, STATUS_PORT,
+    KUBEVIRT_INTERFACES, REROUTE_INTERFACES, STATUS_PORT, truth,
 };
 use crate::settings::{Interception, Settings};
 use crate::workload::Workload;
 use crate::{
     CaptureDefaults, INIT_CONTAINER, InjectConfig, InjectError, PROXY_CONTAINER, VALIDATION_CONTAINER,
-    is_injected, proxy,
+    is_injected, proxy, proxy_config,
 };
 
 const PROXY_USER: &str = "1337";
+/// The variable of `proxyMetadata` that leads the pod's DNS queries to the agent.
+const DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
 
 /// Name of the init container.
 pub(crate) fn name(config: &InjectConfig) -> &'static str {
@@ -28,6 +30,10 @@ pub(crate) fn name(config: &InjectConfig) -> &'static str {
 pub(crate) fn container(settings: &Settings<'_>) -> Result<Container, InjectError> {
     let config = settings.config;
     let mut arguments = arguments(settings, PROXY_USER)?;
+    let mut metadata = proxy_config::metadata(&settings.proxy_config);
+    if metadata.any(|(name, value)| name == DNS_CAPTURE && truth(&value) == Some(true)) {
+        arguments.push("--redirect-dns".to_owned());
+    }
     if config.cni {
         arguments.extend(["--run-validation".to_owned(), "--skip-rule-apply".to_owned()]);
     }
@@ -78,6 +84,12 @@ pub fn capture_arguments(pod: &Pod) -> Result<Option<Vec<String>>, InjectError> 
     let user = user.map_or_else(|| PROXY_USER.to_owned(), |user| user.to_string());
     let mut arguments = arguments(&settings, &user)?;
     arguments.remove(0);
+    let variables = proxy.iter().flat_map(|proxy| proxy.env.iter().flatten());
+    let mut values = variables.filter(|v| v.name == DNS_CAPTURE).filter_map(|v| v.value.as_deref());
+    if values.any(|value| truth(value) == Some(true)) {
+        // The pod's name servers are not known here: every query on port 53 is captured, as by Istio's plugin.
+        arguments.extend(["--redirect-dns".to_owned(), "--capture-all-dns".to_owned()]);
+    }
     Ok(Some(arguments))
 }
 

@@ -46,6 +46,12 @@ pub fn discovery_address<'a>(arguments: &'a Arguments, environment: &'a Environm
     address.or(environment.proxy_config.discovery_address.as_deref()).unwrap_or(DEFAULT_DISCOVERY)
 }
 
+/// The DNS domain of the workload's namespace: `default.svc.cluster.local`.
+pub(crate) fn domain(arguments: &Arguments, environment: &Environment) -> String {
+    let given = arguments.domain.clone();
+    given.unwrap_or_else(|| format!("{}.svc.cluster.local", environment.namespace))
+}
+
 /// Builds the bootstrap for Lateen's proxy, or, with `envoy`, for an Envoy.
 pub fn build(arguments: &Arguments, environment: &Environment, envoy: bool) -> Bootstrap {
     Bootstrap {
@@ -95,7 +101,7 @@ fn ads() -> ConfigSource {
 /// The node: `sidecar~IP~pod.namespace~namespace.svc.cluster.local`, and Istio's metadata.
 fn node(arguments: &Arguments, environment: &Environment, envoy: bool) -> Node {
     let namespace = &environment.namespace;
-    let domain = arguments.domain.clone().unwrap_or_else(|| format!("{namespace}.svc.cluster.local"));
+    let domain = domain(arguments, environment);
     let workload = environment
         .label("app")
         .map(str::to_owned)

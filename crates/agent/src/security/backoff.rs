@@ -5,24 +5,24 @@ use rand::Rng;
 /// Waits between attempts: doubling from `first` to `longest`, each varied by a fifth so that pods which failed
 /// together do not come back together.
 #[derive(Clone, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Backoff { first, longest, next: first }
     }
 
     /// It worked: the next failure starts over.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 
     /// How long to wait after a failure.
-    pub(super) fn wait(&mut self) -> Duration {
+    pub(crate) fn wait(&mut self) -> Duration {
         let wait = self.next;
         self.next = (self.next * 2).min(self.longest);
         wait.mul_f64(rand::rng().random_range(0.8..1.2))

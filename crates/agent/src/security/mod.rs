@@ -17,8 +17,10 @@ mod trust;
 mod upstream;
 mod workload;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use bootstrap::overridden;
 pub use options::{SDS_SOCKET, SecurityOptions, Source, XDS_SOCKET};
+pub(crate) use upstream::Upstream as Control;
 
 use std::sync::Arc;
 
@@ -78,6 +80,11 @@ impl Security {
     /// The control plane does not answer in time, or what it says cannot be laid over the bootstrap.
     pub async fn patched(&self, bootstrap: &Bootstrap) -> Result<Bootstrap> {
         bootstrap::patched(&self.control, bootstrap).await
+    }
+
+    /// The control plane, spoken to in the workload's name.
+    pub(crate) fn control(&self) -> Arc<Upstream> {
+        Arc::clone(&self.control)
     }
 
     /// When the workload's certificate ends, in seconds since 1970.

@@ -24,7 +24,7 @@ use super::files;
 use super::options::SecurityOptions;
 
 /// What is sent.
-pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// Limit of a connection's establishment, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 512 << 10;
 
 /// The control plane: one HTTP/2 connection, made when it is needed.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     address: String,
     /// Whether it is spoken to over TLS, and told who we are.
     secure: bool,
@@ -61,7 +61,7 @@ impl Upstream {
     }
 
     /// Where it is.
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
@@ -69,7 +69,7 @@ impl Upstream {
     ///
     /// # Errors
     /// The control plane cannot be reached or trusted, or breaks the connection.
-    pub(super) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>> {
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>> {
         self.complete(&mut request)?;
         let mut connection = self.connection().await?;
         connection.send_request(request).await.with_context(|| self.address.clone())

@@ -14,6 +14,7 @@ mod impostor;
 mod judges;
 mod kubectl_answers;
 mod mixed;
+mod names;
 mod pki;
 mod rotation;
 mod static_bootstrap;

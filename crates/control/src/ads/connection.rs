@@ -4,6 +4,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use lateen_generate::{Flavour, Proxy};
 use lateen_identity::SpiffeId;
+use lateen_xds::TypeUrl;
 use lateen_xds::grpc::{frame, framed};
 use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use lateen_xds::pb::envoy::config::core::v3::Node;
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
-use super::registry::Connection;
+use super::registry::{Client, Connection};
 use super::withheld::{SECRET, Withheld};
 use crate::auth::{AuthError, Authenticator, Caller, Evidence};
 use crate::hub::Published;
@@ -28,6 +29,9 @@ use crate::{Context, Refusal, Refusals};
 /// Size of a delta response in octets. With at most two of them in memory for each stream, a push to all proxies
 /// at once stays small.
 const MESSAGE_BYTES: usize = 64 << 10;
+
+/// The type of the table of names.
+const NAMES: &str = TypeUrl::NameTable.as_str();
 
 /// A request of either protocol.
 pub(super) trait Discovery: Send {
@@ -188,16 +192,21 @@ async fn serve<Q: Discovery>(
         context.hub.view(&proxy),
         Arc::clone(&seen.version),
     );
-    let connection = context.registry.add(proxy, identity, istio_version, session);
-    context.metrics.on_connect();
-    tracing::info!(node = %connection.proxy.id, connection = connection.id, ?protocol, "proxy connected");
+    let client = if first.asked().0 == NAMES { Client::Names } else { Client::Proxy };
+    let connection = context.registry.add(proxy, identity, istio_version, (client, session));
+    if client == Client::Proxy {
+        context.metrics.on_connect();
+        tracing::info!(node = %connection.proxy.id, connection = connection.id, ?protocol, "proxy connected");
+    }
     let since = Some(seen.since.max(Instant::now()));
     let (target, withheld) = (seen.number, Withheld::default());
     let mut stream = Stream { connection, context, published, target, since, withheld };
     let outcome = stream.serve(requests, first, sender).await;
-    context.registry.remove(&stream.connection);
-    context.metrics.on_disconnect();
-    tracing::info!(connection = stream.connection.id, "proxy disconnected");
+    if client == Client::Proxy {
+        context.registry.remove(&stream.connection);
+        context.metrics.on_disconnect();
+        tracing::info!(connection = stream.connection.id, "proxy disconnected");
+    }
     outcome
 }
 

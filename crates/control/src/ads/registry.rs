@@ -16,6 +16,16 @@ pub struct Registry {
     connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
 }
 
+/// Whose stream it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    /// A proxy's.
+    Proxy,
+    /// An agent's that follows the table of names and nothing else: its proxy has a stream of its own, which stands for
+    /// both.
+    Names,
+}
+
 /// One open stream.
 #[derive(Debug)]
 pub struct Connection {
@@ -51,13 +61,13 @@ impl Connection {
 }
 
 impl Registry {
-    /// Adds a stream.
+    /// Adds a stream; an agent's is not shown.
     pub(super) fn add(
         &self,
         proxy: Proxy,
         identity: Option<SpiffeId>,
         istio_version: String,
-        session: Session<View>,
+        (client, session): (Client, Session<View>),
     ) -> Arc<Connection> {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let id = format!("{}-{number}", proxy.id);
@@ -72,7 +82,9 @@ impl Registry {
             session: Mutex::new(session),
             applied: AtomicU64::new(0),
         });
-        self.lock().insert(number, Arc::clone(&connection));
+        if client == Client::Proxy {
+            self.lock().insert(number, Arc::clone(&connection));
+        }
         connection
     }
 

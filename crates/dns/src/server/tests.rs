@@ -32,7 +32,7 @@ impl Zone for Far {
 async fn start(zone: impl Zone, resolvers: Vec<SocketAddr>) -> SocketAddr {
     let sockets = Sockets::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = sockets.address().unwrap();
-    serve(sockets, Arc::new(zone), Arc::new(Upstream { resolvers, mark: None }));
+    serve(sockets, Arc::new(zone), Arc::new(Upstream::new(resolvers, None)));
     address
 }
 
@@ -44,7 +44,7 @@ fn query(name: &str) -> Vec<u8> {
 }
 
 async fn ask(server: SocketAddr, name: &str, transport: Transport) -> (RCODE, usize, bool) {
-    let upstream = Upstream { resolvers: vec![server], mark: None };
+    let upstream = Upstream::new(vec![server], None);
     let answer = upstream.ask(&query(name), transport).await.expect("an answer");
     let packet = Packet::parse(&answer).unwrap();
     assert_eq!(packet.id(), 0x0102);

@@ -53,6 +53,17 @@ fn the_plugin_captures_as_the_init_container_would() {
 }
 
 #[test]
+fn the_plugin_captures_dns_whether_the_mesh_or_the_pod_says_so() {
+    let metadata = json!({ "proxyMetadata": { "ISTIO_META_DNS_CAPTURE": "true" } });
+    let mesh = InjectConfig { default_config: metadata.as_object().unwrap().clone(), ..cni() };
+    let annotated = annotated(&[("proxy.istio.io/config", &metadata.to_string())]);
+    for pod in [injected(&pod(reviews()), &mesh), injected(&annotated, &cni())] {
+        let arguments = capture_arguments(&pod).unwrap().unwrap().join(" ");
+        assert!(arguments.ends_with(" --redirect-dns --capture-all-dns"), "{arguments}");
+    }
+}
+
+#[test]
 fn pods_that_are_not_the_plugins_are_left_to_themselves() {
     let left = |pod: &Pod| assert_eq!(capture_arguments(pod).unwrap(), None);
     left(&pod(reviews()));

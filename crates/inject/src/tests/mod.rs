@@ -205,6 +205,21 @@ fn capture_annotations_become_arguments() {
 }
 
 #[test]
+fn proxy_metadata_leads_dns_to_the_agent() {
+    let captured = |text: &str| {
+        let pod = annotated(&[("proxy.istio.io/config", text)]);
+        arguments(&injected(&pod, &InjectConfig::default())).contains(" --redirect-dns")
+    };
+    assert!(captured("proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}"));
+    assert!(!captured("proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'false'}"));
+    let mesh = json!({ "proxyMetadata": { "ISTIO_META_DNS_CAPTURE": "true" } });
+    let mesh = InjectConfig { default_config: mesh.as_object().unwrap().clone(), ..InjectConfig::default() };
+    let by_mesh = injected(&pod(reviews()), &mesh);
+    assert!(arguments(&by_mesh).ends_with(" --redirect-dns"));
+    assert_eq!(env(&by_mesh, "ISTIO_META_DNS_CAPTURE").as_deref(), Some("true"));
+}
+
+#[test]
 fn annotations_that_cannot_be_used_are_refused_by_name() {
     let cases = [
         ("traffic.sidecar.istio.io/excludeOutboundPorts", "http"),

@@ -20,6 +20,6 @@ use crate::cluster::Catalog;
 pub(crate) async fn serve(address: SocketAddr, catalog: Arc<Catalog>) -> io::Result<[JoinHandle<()>; 2]> {
     let mut resolvers = ResolvConf::read().resolvers();
     resolvers.retain(|resolver| !resolver.ip().is_loopback());
-    let upstream = Arc::new(Upstream { resolvers, mark: None });
+    let upstream = Arc::new(Upstream::new(resolvers, None));
     Ok(lateen_dns::serve(Sockets::bind(address).await?, catalog, upstream))
 }

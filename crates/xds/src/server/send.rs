@@ -28,10 +28,7 @@ const REMOVAL_ORDER: [TypeUrl; TypeUrl::ALL.len()] = [
 
 /// Types that may refer to clusters.
 fn refers_to_clusters(type_url: TypeUrl) -> bool {
-    !matches!(
-        type_url,
-        TypeUrl::Cluster | TypeUrl::Endpoints | TypeUrl::Secret | TypeUrl::NameTable
-    )
+    !matches!(type_url, TypeUrl::Cluster | TypeUrl::Endpoints | TypeUrl::Secret | TypeUrl::NameTable)
 }
 
 /// What one response is made of.
