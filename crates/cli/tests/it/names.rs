@@ -189,7 +189,8 @@ fn ask(mesh: &Mesh, pod: &str, transport: &str, name: &str) -> Result<Vec<Ipv4Ad
 fn names_are_answered(mesh: &Mesh) {
     let virtual_ip = mesh.kubectl(&["get", "service", "httpbin", "-o", "jsonpath={.spec.clusterIP}"]);
     let virtual_ip: Ipv4Addr = virtual_ip.parse().unwrap();
-    let pod_ip = mesh.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.status.podIP}"]).parse().unwrap();
+    let pod_ip: Ipv4Addr =
+        mesh.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.status.podIP}"]).parse().unwrap();
     for transport in ["udp", "tcp"] {
         let ask = |name: &str| ask(mesh, "client", transport, name).unwrap();
         for name in ["address.internal", "any.wild.internal", "address.internal.default.svc.cluster.local"] {
