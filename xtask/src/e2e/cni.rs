@@ -9,6 +9,11 @@ use super::cluster::{Cluster, eventually};
 const NAMESPACE: &str = "restricted";
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// A pod of the mesh that the plugin did not capture.
+const EARLY: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: early, namespace: istio-system, \
+    labels: {sidecar.istio.io/inject: 'true'}}\nspec: {containers: [{name: sleep, \
+    image: 'docker.io/curlimages/curl:8.16.0', command: [/bin/sleep, infinity]}]}\n";
+
 /// Walks through.
 pub fn run(cluster: &Cluster) -> Result<()> {
     let (bin, conf) = cluster.cni_folders();
@@ -26,6 +31,7 @@ fn walk(cluster: &Cluster, install: &[&str]) -> Result<()> {
     cluster.lateen(install)?;
     unprivileged(cluster)?;
     mended(cluster)?;
+    marked_or_deleted(cluster, install)?;
     told(cluster)?;
     gone(cluster)
 }
@@ -60,18 +66,47 @@ fn calls_itself(cluster: &Cluster, namespace: &str) -> Result<()> {
 
 /// The plugin passes over its own namespace: a pod of the mesh there is one that was faster than the plugin.
 fn mended(cluster: &Cluster) -> Result<()> {
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: early, namespace: istio-system, \
-        labels: {sidecar.istio.io/inject: 'true'}}\nspec: {containers: [{name: sleep, \
-        image: 'docker.io/curlimages/curl:8.16.0', command: [/bin/sleep, infinity]}]}\n";
-    cluster.apply_text(pod, &[])?;
+    cluster.apply_text(EARLY, &[])?;
     let ready = ["wait", "-n", "istio-system", "pod/early", "--for=condition=Ready", "--timeout=90s"];
     let waited = cluster.kubectl(&ready);
-    let about = "involvedObject.name=early,reason=RepairBrokenPod";
-    let events = cluster.kubectl(&["get", "events", "-n", "istio-system", "--field-selector", about])?;
-    cluster.kubectl(&["delete", "pod", "-n", "istio-system", "early", "--wait=false"])?;
+    let events = told_of_early(cluster, "RepairBrokenPod")?;
+    cluster.kubectl(&["delete", "pod", "-n", "istio-system", "early"])?;
     waited?;
     ensure!(events.contains("its traffic is captured now"), "{events}");
     Ok(())
+}
+
+/// Who does not want pods mended has them labelled, or deleted so that their owner makes new ones.
+fn marked_or_deleted(cluster: &Cluster, install: &[&str]) -> Result<()> {
+    let reinstall = |way: &str| {
+        let way = format!("cni.repair.{way}=true");
+        cluster.lateen(&[install, &["--set", "cni.repair.repairPods=false", "--set", &way]].concat())
+    };
+    reinstall("labelPods")?;
+    cluster.apply_text(EARLY, &[])?;
+    eventually(PATIENCE, || {
+        let label = cluster.value(
+            &["pod", "early", "-n", "istio-system"],
+            "{.metadata.labels.cni\\.istio\\.io/uninitialized}",
+        )?;
+        ensure!(label == "true", "the broken pod bears no label");
+        Ok(())
+    })?;
+    ensure!(told_of_early(cluster, "LabelBrokenPod")?.contains("it is labelled"), "no event of the label");
+    reinstall("deletePods")?;
+    eventually(PATIENCE, || {
+        let left = cluster.kubectl(&["get", "pod", "early", "-n", "istio-system", "--ignore-not-found"])?;
+        ensure!(left.is_empty(), "the broken pod is still there: {left}");
+        Ok(())
+    })?;
+    ensure!(told_of_early(cluster, "DeleteBrokenPod")?.contains("it is deleted"), "no event of the deletion");
+    cluster.lateen(install)?;
+    Ok(())
+}
+
+fn told_of_early(cluster: &Cluster, reason: &str) -> Result<String> {
+    let about = format!("involvedObject.name=early,reason={reason}");
+    cluster.kubectl(&["get", "events", "-n", "istio-system", "--field-selector", &about])
 }
 
 /// A pod on the host's network is left alone, and its owner is told.

@@ -14,6 +14,7 @@ use super::load::Load;
 const LIGHT: &str = "/api/v1/products/0/ratings";
 /// And details, reviews.
 const PAGE: &str = "/productpage";
+const INSTALL: [&str; 4] = ["install", "-y", "--profile", "demo"];
 const CONTROL: [&str; 4] = ["-n", "istio-system", "-l", "app=istiod"];
 
 /// Kills, scales and upgrades the control plane, restarts Bookinfo, and runs a Job.
@@ -38,6 +39,7 @@ pub fn run(cluster: &Cluster) -> Result<()> {
     under_load(&bookinfo, "Bookinfo restarted", PAGE, || restart(cluster, "default"))?;
     under_load(&bookinfo, "upgraded by revision", LIGHT, || upgraded(&bookinfo))?;
     job(cluster)?;
+    under_load(&bookinfo, "went back to the first revision", LIGHT, || went_back(&bookinfo))?;
     cluster.nothing_was_refused()
 }
 
@@ -119,36 +121,33 @@ fn restart(cluster: &Cluster, namespace: &str) -> Result<()> {
 
 /// A second control plane beside the first; gateways and applications move over; the first goes.
 fn upgraded(bookinfo: &Bookinfo<'_>) -> Result<()> {
+    bookinfo
+        .cluster
+        .lateen(&[&INSTALL[..], &["--revision", "canary", "--set", "defaultRevision=canary"]].concat())?;
+    moved(bookinfo, ["istio-injection-", "istio.io/rev=canary"], "default")?;
+    is_led(bookinfo, ALL_V3, Stars::Red)
+}
+
+/// Back to the first, which takes its gateways back.
+fn went_back(bookinfo: &Bookinfo<'_>) -> Result<()> {
+    bookinfo.cluster.lateen(&INSTALL)?;
+    moved(bookinfo, ["istio.io/rev-", "istio-injection=enabled"], "canary")?;
+    is_led(bookinfo, ALL_V1, Stars::None)
+}
+
+/// The applications of the namespace go over to the revision that its new labels select; the old one goes.
+fn moved(bookinfo: &Bookinfo<'_>, labels: [&str; 2], old: &str) -> Result<()> {
     let cluster = bookinfo.cluster;
-    let canary =
-        ["install", "-y", "--profile", "demo", "--revision", "canary", "--set", "defaultRevision=canary"];
-    cluster.lateen(&canary)?;
-    cluster.kubectl(&[
-        "label",
-        "namespace",
-        "default",
-        "istio-injection-",
-        "istio.io/rev=canary",
-        "--overwrite",
-    ])?;
+    cluster.kubectl(&[&["label", "namespace", "default", "--overwrite"], &labels[..]].concat())?;
     restart(cluster, "default")?;
-    cluster.lateen(&["uninstall", "-y", "--revision", "default"])?;
+    cluster.lateen(&["uninstall", "-y", "--revision", old])?;
+    let of_the_old = format!("istio.io/rev={old}");
     eventually(Duration::from_secs(60), || {
-        let left = cluster.kubectl(&[
-            "get",
-            "pods",
-            "-n",
-            "istio-system",
-            "-l",
-            "istio.io/rev=default",
-            "-o",
-            "name",
-        ])?;
+        let left =
+            cluster.kubectl(&["get", "pods", "-n", "istio-system", "-l", &of_the_old, "-o", "name"])?;
         ensure!(left.is_empty(), "of the old revision: {left}");
         Ok(())
-    })?;
-    is_led(bookinfo, ALL_V3, Stars::Red)?;
-    cluster.kubectl(&["label", "namespace", "default", "istio.io/rev-"]).map(drop)
+    })
 }
 
 /// A Job in the mesh ends, and was in the mesh.

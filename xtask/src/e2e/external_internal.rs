@@ -11,11 +11,12 @@ use super::outside::Outside;
 const NAMESPACE: &str = "aks-istio-ingress";
 const EXTERNAL: &str = "aks-istio-ingressgateway-external";
 const INTERNAL: &str = "aks-istio-ingressgateway-internal";
+const LOGGED: &str = "meshConfig.accessLogFile=/dev/stdout";
 
 /// Walks through.
 pub fn run(cluster: &Cluster) -> Result<()> {
     println!("{}", cluster.lateen(&["x", "precheck"])?);
-    println!("{}", cluster.lateen(&["install", "-y", "--profile", "minimal"])?);
+    println!("{}", cluster.lateen(&["install", "-y", "--profile", "minimal", "--set", LOGGED])?);
     cluster.kubectl(&["label", "namespace", "default", "istio-injection=enabled"])?;
     eventually(Duration::from_secs(20), || cluster.apply("samples/bookinfo/bookinfo.yaml"))?;
     cluster.apply("samples/sleep/sleep.yaml")?;
@@ -39,7 +40,11 @@ pub fn run(cluster: &Cluster) -> Result<()> {
         ensure!(!outside.reaches(&internal)?, "the internal gateway answers from outside");
     }
 
-    keeps_the_clients_address(cluster, &bookinfo)?;
+    keeps_the_clients_address(cluster, &bookinfo, outside.as_ref())?;
+    if let Some(outside) = &outside {
+        lets_in_ranges(cluster, outside, &external)?;
+    }
+    is_placed_and_revised(cluster)?;
     cluster.nothing_was_refused()?;
     cluster.lateen(&["gateway", "disable", "internal"])?;
     cluster.lateen(&["gateway", "disable", "external"])?;
@@ -72,11 +77,77 @@ fn from_a_pod(cluster: &Cluster, address: &str) -> Result<()> {
     Ok(())
 }
 
-/// `externalTrafficPolicy: Local`, set as the tutorial does.
-fn keeps_the_clients_address(cluster: &Cluster, bookinfo: &Bookinfo<'_>) -> Result<()> {
+/// `externalTrafficPolicy: Local`, set as the tutorial does: the gateway's log tells the client's own address.
+fn keeps_the_clients_address(
+    cluster: &Cluster,
+    bookinfo: &Bookinfo<'_>,
+    outside: Option<&Outside>,
+) -> Result<()> {
     let patch = r#"{"spec": {"externalTrafficPolicy": "Local"}}"#;
     cluster.kubectl(&["patch", "service", EXTERNAL, "-n", NAMESPACE, "--type", "merge", "--patch", patch])?;
-    eventually(Duration::from_secs(20), || bookinfo.has_title())
+    eventually(Duration::from_secs(20), || bookinfo.has_title())?;
+    let Some(outside) = outside else { return Ok(()) };
+    ensure!(outside.reaches(&bookinfo.address)?, "the external gateway does not answer from outside");
+    eventually(Duration::from_secs(20), || {
+        let log = cluster.kubectl(&["logs", "-n", NAMESPACE, &format!("deploy/{EXTERNAL}")])?;
+        ensure!(
+            log.contains(&format!("{}:", Outside::ADDRESS)),
+            "the client's address is not in the log: {log}"
+        );
+        Ok(())
+    })
+}
+
+/// `loadBalancerSourceRanges`: who is in none of them gets no answer.
+fn lets_in_ranges(cluster: &Cluster, outside: &Outside, external: &str) -> Result<()> {
+    for (range, reached) in [("198.51.100.0/24", false), ("203.0.113.0/24", true)] {
+        enable_external(cluster, &[&format!("service.loadBalancerSourceRanges[0]={range}")])?;
+        eventually(Duration::from_secs(30), || {
+            ensure!(outside.reaches(external)? == reached, "source range {range}: reached is not {reached}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Node affinity, and the Deployments of two revisions side by side behind one Service.
+fn is_placed_and_revised(cluster: &Cluster) -> Result<()> {
+    let terms = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]";
+    let expression = format!("{terms}.matchExpressions[0]");
+    enable_external(
+        cluster,
+        &[
+            &format!("{expression}.key=kubernetes.io/os"),
+            &format!("{expression}.operator=In"),
+            &format!("{expression}.values[0]=linux"),
+        ],
+    )?;
+    let deployment = ["deployment", EXTERNAL, "-n", NAMESPACE];
+    let affinity = cluster.value(&deployment, "{.spec.template.spec.affinity.nodeAffinity}")?;
+    ensure!(affinity.contains("kubernetes.io/os"), "{affinity}");
+    cluster.lateen(&["install", "-y", "--profile", "minimal", "--revision", "next", "--set", LOGGED])?;
+    let next = ["gateway", "enable", "external", "--revision", "next", "--set", "autoscaling.minReplicas=1"];
+    cluster.lateen(&next)?;
+    let deployments = cluster.kubectl(&["get", "deployment", "-n", NAMESPACE, "-o", "name"])?;
+    ensure!(
+        deployments.contains(&format!("{EXTERNAL}-next")),
+        "no Deployment of the revision: {deployments}"
+    );
+    eventually(Duration::from_secs(60), || {
+        let label = format!("kubernetes.io/service-name={EXTERNAL}");
+        let slices = ["endpointslices", "-n", NAMESPACE, "-l", &label];
+        let ready =
+            cluster.value(&slices, "{.items[*].endpoints[?(@.conditions.ready==true)].targetRef.name}")?;
+        ensure!(ready.split_whitespace().count() == 2, "the Service has endpoints {ready}");
+        Ok(())
+    })
+}
+
+fn enable_external(cluster: &Cluster, sets: &[&str]) -> Result<()> {
+    let mut arguments = vec!["gateway", "enable", "external", "--set", "autoscaling.minReplicas=1"];
+    arguments.extend(sets.iter().flat_map(|set| ["--set", *set]));
+    cluster.lateen(&arguments)?;
+    Ok(())
 }
 
 fn leaves_nothing(cluster: &Cluster) -> Result<()> {

@@ -13,6 +13,9 @@ const THERE: &str = "203.0.113.2/30";
 const ROUTER: &str = "203.0.113.1";
 
 impl Outside {
+    /// The client's address.
+    pub const ADDRESS: &str = "203.0.113.2";
+
     /// Makes the namespace; `None`, with a word about it, where that takes rights that this user lacks.
     pub fn open() -> Result<Option<Outside>> {
         let id = std::process::id() % 10_000;
