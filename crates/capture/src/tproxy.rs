@@ -24,13 +24,10 @@ pub(crate) fn chains(capture: &Capture) -> Vec<Chain> {
     let mark = capture.tproxy_mark;
     let mut deliver = Chain::regular(TPROXY);
     for local in locals(capture) {
-        let rule = Rule::new().addr(Side::Destination, Cmp::Ne, local.loopback);
-        deliver = deliver.rule(
-            rule.proto(Cmp::Eq, Proto::Tcp)
-                .set_mark(mark)
-                .tproxy(capture.inbound_port)
-                .verdict(Verdict::Accept),
-        );
+        let rule = || tcp().addr(Side::Destination, Cmp::Ne, local.loopback);
+        let tproxy = rule().set_mark(mark).tproxy(capture.inbound_port);
+        // Where no proxy listens nftables goes on, and iptables drops.
+        deliver = deliver.rule(tproxy.verdict(Verdict::Accept)).rule(rule().verdict(Verdict::Drop));
     }
     let divert = Rule::new().set_mark(mark).verdict(Verdict::Accept);
     vec![prerouting(capture), output(capture), inbound(capture), Chain::regular(DIVERT).rule(divert), deliver]
@@ -106,7 +103,8 @@ mod tests {
             Arguments::parse_from(["capture", "-z", "15006", "-m", "TPROXY", "-i", "*", "-b", "*"]);
         let text = Ruleset::new(&arguments.resolve(None, false, vec![]).unwrap()).to_string();
         for line in [
-            "ip daddr != 127.0.0.1 meta l4proto tcp meta mark set 0x00000539 tproxy to :15006 accept",
+            "meta l4proto tcp ip daddr != 127.0.0.1 meta mark set 0x00000539 tproxy to :15006 accept",
+            "meta l4proto tcp ip daddr != 127.0.0.1 drop",
             "meta l4proto tcp ct state related,established jump ISTIO_DIVERT",
             "meta l4proto tcp meta mark 0x00000539 ct mark set meta mark",
             "meta l4proto tcp ct mark 0x00000539 meta mark set ct mark",

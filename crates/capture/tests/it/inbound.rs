@@ -57,6 +57,13 @@ fn listed_inbound_ports_only() {
 fn tproxy_keeps_both_addresses() {
     let world = World::new();
     capture(&world, "-p 15001 -z 15006 -m TPROXY -i * -b * -d 22").unwrap();
+    // Where no proxy listens, or not transparently, nobody gets past it.
+    for unguarded in [&[80][..], &[80, 15006]] {
+        let application = ears(&world, unguarded, false);
+        for (target, _) in pod_addresses(80) {
+            assert_eq!(inbound(&world, &application, &target), None, "{target} {unguarded:?}");
+        }
+    }
     let proxy = ears(&world, &[15006], true);
     for (target, client) in pod_addresses(80) {
         let heard = inbound(&world, &proxy, &target).unwrap_or_else(|| panic!("{target}"));

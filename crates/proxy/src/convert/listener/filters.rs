@@ -115,7 +115,23 @@ fn complement(ranges: &[RangeInclusive<u16>]) -> PortExceptions {
 
 #[cfg(test)]
 mod tests {
-    use super::complement;
+    use super::*;
+
+    #[test]
+    fn the_original_source_bears_its_mark() {
+        let source = |config: OriginalSrc, filter_disabled| {
+            let config_type = Some(lds::listener_filter::ConfigType::TypedConfig(lateen_xds::any(&config)));
+            let filter = lds::ListenerFilter { config_type, filter_disabled, ..Default::default() };
+            read(&[filter], &At::root("listener_filters")).map(|filters| filters.original_src)
+        };
+        let marked = |mark| OriginalSrc { mark, ..OriginalSrc::default() };
+        assert_eq!(source(marked(1337), None).unwrap(), Some(OriginalSource { mark: Some(1337) }));
+        assert_eq!(source(marked(0), None).unwrap(), Some(OriginalSource { mark: None }));
+        let error = source(OriginalSrc { bind_port: true, mark: 0 }, None).unwrap_err().to_string();
+        assert!(error.contains("[0].typed_config.bind_port"), "{error}");
+        let error = source(marked(0), Some(Default::default())).unwrap_err().to_string();
+        assert!(error.contains("[0].filter_disabled"), "{error}");
+    }
 
     #[test]
     fn the_complement_of_ports_is_all_others() {
