@@ -17,6 +17,6 @@ mod subsets;
 mod tcp;
 mod tls;
 mod tracing;
-mod transparent;
 mod tracing_names;
+mod transparent;
 mod updates;

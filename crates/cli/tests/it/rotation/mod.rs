@@ -1,18 +1,19 @@
 //! Certificates that live for seconds, under load, while the root is replaced: no request may fail.
 //!
-//! A gateway and a sidecar, each with its agent, and the control plane's own authority. `LATEEN_ROTATION=full` runs five
+//! A gateway, a sidecar whose pod calls, and one whose pod is called, each with its agent, and the control plane's own
+//! authority. `LATEEN_ROTATION=full` runs five
 //! minutes with lives of 30 s at 1,000 requests a second; without it the same in short.
 
+mod load;
+
 use std::fs;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lateen_testkit::http::Connection;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
+use self::load::{Run, Tally, Target, wait_until};
 use crate::harness::{Mesh, User, eventually, has_program, missing_peer};
 
 const MANIFEST: &str = "
@@ -35,6 +36,15 @@ spec:
     metadata: {labels: {app: httpbin}}
     spec:
       containers: [{name: httpbin, image: docker.io/mccutchen/go-httpbin:v2.15.0, ports: [{containerPort: 8080}]}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: caller, namespace: clock}
+spec:
+  selector: {matchLabels: {app: caller}}
+  template:
+    metadata: {labels: {app: caller}}
+    spec: {containers: [{name: load, image: example.com/load}]}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -59,90 +69,63 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: keep, namespace: clock}
 spec:
-  hosts: [keep.example]
-  gateways: [clock]
+  hosts: [keep.example, keep.clock.svc.cluster.local]
+  gateways: [clock, mesh]
   http: [{route: [{destination: {host: keep, port: {number: 8000}}}], retries: {attempts: 0}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: fresh, namespace: clock}
 spec:
-  hosts: [fresh.example]
-  gateways: [clock]
+  hosts: [fresh.example, fresh.clock.svc.cluster.local]
+  gateways: [clock, mesh]
   http: [{route: [{destination: {host: fresh, port: {number: 8000}}}], retries: {attempts: 0}}]
 ";
-
-/// How long and how hard.
-struct Run {
-    life: u64,
-    duration: Duration,
-    requests_per_second: u32,
-    /// How long a new root is only made known, in seconds.
-    propagation: u64,
-}
-
-impl Run {
-    fn from_environment() -> Run {
-        let seconds = Duration::from_secs;
-        match std::env::var("LATEEN_ROTATION").as_deref() {
-            Ok("full") => {
-                Run { life: 30, duration: seconds(300), requests_per_second: 1000, propagation: 10 }
-            }
-            _ => Run { life: 6, duration: seconds(14), requests_per_second: 150, propagation: 2 },
-        }
-    }
-}
-
-/// What became of the requests.
-#[derive(Default)]
-struct Tally {
-    answered: AtomicU64,
-    connections: AtomicU64,
-    failed: Mutex<Vec<String>>,
-}
-
-const CLIENTS: u32 = 20;
 
 #[test]
 fn no_request_fails_while_certificates_and_the_root_are_replaced() {
     if !has_program("kubectl") {
         return missing_peer("kubectl");
     }
-    let run = Run::from_environment();
-    let mesh = Mesh::up(User::Current, &[]);
+    let mode = std::env::var("LATEEN_ROTATION").unwrap_or_default();
+    let run = Run::of(&mode);
+    let image = format!("example.com/load={}", load::command());
+    let mesh = Mesh::up(User::Current, &["--image", &image]);
     deploy(&mesh, &run);
     let before = (handshakes(&mesh), issued(&mesh));
     let operator = Operator::new();
-    let (stop, tally) = (AtomicBool::new(false), Tally::default());
     let start = Instant::now();
-    std::thread::scope(|scope| {
-        for number in 0..CLIENTS {
-            let (mesh, run, stop, tally) = (&mesh, &run, &stop, &tally);
-            scope.spawn(move || ask(mesh, run, number, stop, tally));
-        }
+    let (outside, inside) = std::thread::scope(|scope| {
+        let outside = scope.spawn(|| load::send(&run, &targets(&mesh)));
+        let inside = scope.spawn(|| by_pod(&mesh, &mode));
         wait_until(start + run.duration / 2);
         operator.plug_in(&mesh);
-        wait_until(start + run.duration);
-        stop.store(true, Relaxed);
+        (outside.join().unwrap(), inside.join().unwrap())
     });
-    let took = start.elapsed();
-    let (answered, failed) = (tally.answered.load(Relaxed), tally.failed.into_inner().unwrap());
     let (handshakes, issued) = (handshakes(&mesh) - before.0, issued(&mesh) - before.1);
-    println!(
-        "{answered} requests answered in {:.1} s over {} connections to the gateway and {handshakes} mutual TLS handshakes, \
-         {} failed; {issued} certificates issued",
-        took.as_secs_f64(),
-        tally.connections.load(Relaxed),
-        failed.len(),
-    );
-    assert!(failed.is_empty(), "{:?}", &failed[..failed.len().min(20)]);
-    let wanted = run.duration.as_secs() * u64::from(run.requests_per_second);
-    assert!(answered > wanted * 8 / 10, "only {answered} of {wanted}");
+    for (who, tally) in [("the gateway", &outside), ("a sidecar", &inside)] {
+        println!(
+            "{} requests answered in {:?} over {} connections to {who}, {} failed",
+            tally.answered,
+            run.duration,
+            tally.connections,
+            tally.failed.len()
+        );
+    }
+    println!("{handshakes} mutual TLS handshakes; {issued} certificates issued");
+    for tally in [&outside, &inside] {
+        assert!(tally.failed.is_empty(), "{:?}", &tally.failed[..tally.failed.len().min(20)]);
+        let wanted = run.duration.as_secs() * u64::from(run.requests_per_second) / 2;
+        assert!(tally.answered > wanted * 8 / 10, "only {} of {wanted}", tally.answered);
+    }
+    let answered = outside.answered + inside.answered;
     assert!(handshakes > answered / 2 / 4 / 2, "connections were not made anew");
-    // Two workloads, each at half of a certificate's life.
-    let rotations = 2 * 2 * run.duration.as_secs() / run.life;
+    // Three workloads, each at half of a certificate's life.
+    let rotations = 3 * 2 * run.duration.as_secs() / run.life;
     assert!(issued + 3 >= rotations, "{issued} of {rotations} certificates");
-    for (namespace, workload) in [("istio-system", "istio-ingressgateway"), ("clock", "httpbin")] {
+    for (namespace, workload) in
+        [("istio-system", "istio-ingressgateway"), ("clock", "httpbin"), ("clock", "caller")]
+    {
         operator.vouches_for(&mesh, namespace, workload, run.life);
     }
 }
@@ -163,76 +146,36 @@ fn deploy(mesh: &Mesh, run: &Run) {
     fs::write(&file, MANIFEST).unwrap();
     mesh.apply(&file);
     system(&["rollout", "status", "deployment/istio-ingressgateway", "--timeout=60s"]);
-    mesh.kubectl(&["-n", "clock", "rollout", "status", "deployment/httpbin", "--timeout=60s"]);
+    for name in ["httpbin", "caller"] {
+        let deployment = format!("deployment/{name}");
+        mesh.kubectl(&["-n", "clock", "rollout", "status", &deployment, "--timeout=60s"]);
+    }
+    let targets = targets(mesh);
     // Twenty in a row: the gateway that was replaced takes no more connections, and its successor knows the routes.
     eventually(Duration::from_secs(30), || {
         (0..20).try_for_each(|number| {
-            let mut connection = open(mesh).map_err(|error| error.to_string())?;
-            send(&mut connection, HOSTS[number % 2]).map(drop)
+            let target = &targets[number % 2];
+            let mut connection = load::open(target).map_err(|error| error.to_string())?;
+            load::once(&mut connection, target.1).map(drop)
         })
     });
 }
 
-const HOSTS: [&str; 2] = ["Host: keep.example", "Host: fresh.example"];
-
-fn open(mesh: &Mesh) -> std::io::Result<Connection> {
-    Connection::open(mesh.gateway.trim_start_matches("http://"))
-}
-
-/// Asks once; tells whether the connection stays open.
-fn send(connection: &mut Connection, host: &str) -> Result<bool, String> {
-    let answer =
-        connection.request("GET", "/status/200", &[host], "").map_err(|error| format!("{host}: {error}"))?;
-    match answer.status {
-        200 => Ok(!answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))),
-        status => Err(format!("{host}: {status} {} {:?}", answer.body, answer.headers)),
-    }
-}
-
-/// One client: requests at a pace over one connection, every tenth over a connection of its own.
-fn ask(mesh: &Mesh, run: &Run, number: u32, stop: &AtomicBool, tally: &Tally) {
-    let pace = Duration::from_secs(1) * CLIENTS / run.requests_per_second;
-    let host = HOSTS[number as usize % 2];
-    let mut kept: Option<Connection> = None;
-    let mut next = Instant::now() + pace * number / CLIENTS;
-    for request in 1_u64.. {
-        wait_until(next);
-        if stop.load(Relaxed) {
-            return;
-        }
-        // What a slow machine could not do in time is not made up for.
-        next = (next + pace).max(Instant::now());
-        let mut own = if request.is_multiple_of(10) { None } else { kept.take() };
-        let outcome = match own.take() {
-            Some(connection) => Ok(connection),
-            None => {
-                tally.connections.fetch_add(1, Relaxed);
-                open(mesh).map_err(|error| format!("connect: {error}"))
-            }
-        };
-        let outcome = outcome.and_then(|mut connection| Ok((send(&mut connection, host)?, connection)));
-        match outcome {
-            Ok((open, connection)) => {
-                tally.answered.fetch_add(1, Relaxed);
-                if open && kept.is_none() {
-                    kept = Some(connection);
-                }
-            }
-            Err(error) => tally.failed.lock().unwrap().push(error),
-        }
-    }
-}
-
-fn wait_until(when: Instant) {
-    while let Some(left) = when.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        std::thread::park_timeout(left);
-    }
+fn targets(mesh: &Mesh) -> [Target; 2] {
+    ["Host: keep.example", "Host: fresh.example"]
+        .map(|host| (mesh.gateway.trim_start_matches("http://").to_owned(), host))
 }
 
 /// A page of a pod's own loopback.
 fn page(mesh: &Mesh, namespace: &str, deployment: &str, container: &str, url: &str) -> String {
     let deployment = format!("deploy/{deployment}");
     mesh.kubectl(&["-n", namespace, "exec", &deployment, "-c", container, "--", "curl", "-s", url])
+}
+
+/// What a pod says of its own requests, which its sidecar takes.
+fn by_pod(mesh: &Mesh, mode: &str) -> Tally {
+    let said = page(mesh, "clock", "caller", "istio-proxy", &format!("{}{mode}", load::PAGE));
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
 /// TLS handshakes that the server's sidecar has served.
