@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
+use lateen_api::networking::gateway::ServerTlsSettings;
 use lateen_api::networking::sidecar::{CaptureMode, IstioIngressListener, SidecarPort};
 use lateen_api::networking::traffic_policy::ConnectionPoolSettings;
 
@@ -22,6 +23,8 @@ pub struct Ingress {
     pub capture: CaptureMode,
     /// The address on which it is opened where they are not captured; none: the workload's.
     pub bind: Option<IpAddr>,
+    /// TLS that ends at the sidecar, where the mesh's own is off.
+    pub tls: Option<ServerTlsSettings>,
 }
 
 /// Where requests to a port are forwarded (`defaultEndpoint`).
@@ -100,7 +103,7 @@ impl Mesh {
         let port = Port {
             name: declared.name.as_str().into(),
             number: same.map_or(number, |known| known.port.number),
-            protocol: protocol(declared, number),
+            protocol: protocol(declared, number, listener.tls.is_some()),
             target: TargetPort::Number(number),
         };
         let pool = listener.connection_pool.clone().or_else(|| sidecar.spec.inbound_connection_pool.clone());
@@ -109,6 +112,7 @@ impl Mesh {
             pool,
             capture: listener.capture_mode,
             bind: listener.bind.parse().ok(),
+            tls: listener.tls.clone(),
         };
         Some(Inbound { service, port, target: number, ingress: Some(Arc::new(ingress)) })
     }
@@ -122,10 +126,16 @@ impl Mesh {
     }
 }
 
-fn protocol(declared: &SidecarPort, number: u16) -> Protocol {
-    match declared.protocol.as_str() {
+/// What is spoken on a port, inside of TLS where that ends at the sidecar.
+fn protocol(declared: &SidecarPort, number: u16, terminated: bool) -> Protocol {
+    let protocol = match declared.protocol.as_str() {
         "" => Protocol::of_port(number, &declared.name, None, None),
         name => Protocol::of_name(name),
+    };
+    match protocol {
+        Protocol::Https if terminated => Protocol::Http,
+        Protocol::Tls if terminated => Protocol::Tcp,
+        protocol => protocol,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use lateen_api::networking::gateway::ServerTlsSettings;
 use lateen_api::networking::sidecar::CaptureMode;
 use lateen_mesh::{Inbound, Mesh, Mtls, Protocol, ServedBy, Settings};
 use lateen_xds::pb::envoy::config::core::v3::TrafficDirection;
@@ -12,7 +13,7 @@ use lateen_xds::pb::envoy::config::route::v3::{Decorator, Route, RouteConfigurat
 use lateen_xds::{Encoded, TypeUrl};
 
 use super::http::{self, Routes, Side};
-use super::variant::{Variant, variants};
+use super::variant::{Variant, terminated, variants};
 use super::{access_log, inspect, patient_inbound, tcp};
 use crate::names;
 use crate::proto::{address, boolean, empty_any, u32_value};
@@ -134,7 +135,7 @@ pub(crate) fn listener(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Encoded,
     let mut plain = Vec::new();
     for (port, served) in ports.iter().filter(|(_, served)| bound(served, receiver.proxy).is_none()) {
         let mode = receiver.mode(*port, served);
-        if mode == Mtls::Disable {
+        if mode == Mtls::Disable && own_tls(served, mode).is_none() {
             plain.push(*port);
         }
         let guards = receiver.guards(served);
@@ -231,17 +232,37 @@ fn of_port(
             routes(&cluster, &format!("inbound|http|{}", first.port.number), &cluster, Some(operation));
         http::manager(Side::Inbound, &format!("inbound_{name}"), routes, receiver.mesh, flavour, &guards.http)
     };
-    let one = |variant: Variant| FilterChain {
-        filters: match variant.http {
+    let own = own_tls(served, mode);
+    let one = |variant: Variant| {
+        let transport_socket = match own {
+            Some(own) => {
+                let Proxy { namespace, .. } = receiver.proxy;
+                tls::server::gateway(own, variant.http, namespace, &receiver.mesh.credentials, settings)
+            }
+            None => variant.tls.then(|| tls::server::mutual(variant.http, receiver.exchanges(), settings)),
+        };
+        let filters = match variant.http {
+            // Without a certificate the port is closed rather than open.
+            _ if own.is_some() && transport_socket.is_none() => {
+                tcp::to_cluster(names::BLACK_HOLE, settings, flavour)
+            }
             true => vec![manager()],
             false => guarded(guards, &cluster, receiver, variant.tls),
-        },
-        transport_socket: variant
-            .tls
-            .then(|| tls::server::mutual(variant.http, receiver.exchanges(), settings)),
-        ..chain(&name, FilterChainMatch { destination_port: u32_value(u32::from(port)), ..variant.matched })
+        };
+        let matched = FilterChainMatch { destination_port: u32_value(u32::from(port)), ..variant.matched };
+        FilterChain { filters, transport_socket, ..chain(&name, matched) }
     };
-    variants(first.port.protocol, mode).into_iter().map(one).collect()
+    let protocol = first.port.protocol;
+    let variants = own.map_or_else(|| variants(protocol, mode), |_| vec![terminated(protocol)]);
+    variants.into_iter().map(one).collect()
+}
+
+/// The TLS of a port's clients that ends at the sidecar: only where the mesh's own is off.
+///
+/// Source: Istio, Sidecar `ingress[].tls`.
+fn own_tls<'a>(served: &[&'a Inbound], mode: Mtls) -> Option<&'a ServerTlsSettings> {
+    let ingress = served.first()?.ingress.as_deref()?;
+    ingress.tls.as_ref().filter(|_| mode == Mtls::Disable)
 }
 
 /// Routes that lead everything to the application.

@@ -52,6 +52,11 @@ pub(super) fn variants(protocol: Protocol, mode: Mtls) -> Vec<Variant> {
     }
 }
 
+/// The one chain of a port whose clients' own TLS ends at the sidecar; plain connections are closed.
+pub(super) fn terminated(protocol: Protocol) -> Variant {
+    Variant { matched: encrypted(&[]), http: protocol.is_http(), tls: false }
+}
+
 fn plain() -> FilterChainMatch {
     FilterChainMatch { transport_protocol: "raw_buffer".to_owned(), ..FilterChainMatch::default() }
 }

@@ -4,6 +4,7 @@ use lateen_xds::pb::envoy::config::cluster::v3::Cluster;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use lateen_xds::pb::envoy::config::core::v3::address::Address;
 use lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use lateen_xds::pb::envoy::config::listener::v3::FilterChain;
 
 use crate::kit::{Cluster0, Read, addresses, sidecar};
 
@@ -151,4 +152,44 @@ spec: {type: ExternalName, externalName: a.default.svc.cluster.local, clusterIP:
     for name in ["a", "nick", "nick.default.svc.cluster.local"] {
         assert!(host.domains.iter().any(|domain| domain == name), "{name} in {:?}", host.domains);
     }
+}
+
+const TERMINATED: &str = "
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: a}
+spec:
+  workloadSelector: {labels: {app: a}}
+  ingress:
+  - port: {number: 9443, protocol: HTTPS, name: https}
+    defaultEndpoint: '127.0.0.1:8080'
+    tls: {mode: MUTUAL, serverCertificate: /etc/certs/c.pem, privateKey: /etc/certs/k.pem, caCertificates: /etc/certs/ca.pem}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: a}
+spec: {selector: {matchLabels: {app: a}}, portLevelMtls: {9443: {mode: MODE}}}
+";
+
+#[test]
+fn tls_of_clients_ends_at_the_sidecar_where_the_meshs_own_is_off() {
+    let of_port = |mode: &str| -> Vec<FilterChain> {
+        let listener = seen(&TERMINATED.replace("MODE", mode)).listener("virtualInbound");
+        let is_ours = |chain: &FilterChain| {
+            let matched = chain.filter_chain_match.as_ref();
+            matched.and_then(|m| m.destination_port).is_some_and(|port| port.value == 9443)
+        };
+        listener.filter_chains.into_iter().filter(is_ours).collect()
+    };
+    let [chain] = &of_port("DISABLE")[..] else { panic!("one chain: plain connections are closed") };
+    assert_eq!(chain.filter_chain_match.as_ref().map(|m| &*m.transport_protocol), Some("tls"));
+    assert_eq!(chain.filters[0].name, "envoy.filters.network.http_connection_manager", "HTTP inside of TLS");
+    let text = |chain: &FilterChain| format!("{:?}", chain.transport_socket);
+    let file = |chain: &FilterChain, name: &[u8]| {
+        text(chain).contains(&format!("{:?}", name).replace(['[', ']'], ""))
+    };
+    assert!(file(chain, b"file-cert:/etc/certs/c.pem~/etc/certs/k.pem"), "{}", text(chain));
+    assert!(file(chain, b"file-root:/etc/certs/ca.pem"));
+    let strict = of_port("STRICT");
+    assert!(strict.iter().all(|chain| !file(chain, b"file-cert:")), "the mesh's own TLS goes first");
 }
