@@ -4,6 +4,7 @@ use lateen_api::networking::virtual_service_http::{
     AbortError, CorsPolicy, DelayTime, FaultAbort, FaultDelay, HttpFaultInjection, Percent,
     UnmatchedPreflights,
 };
+use lateen_api::validation::virtual_service_http::GRPC_STATUS;
 use lateen_xds::pb::envoy::config::core::v3::RuntimeFractionalPercent;
 use lateen_xds::pb::envoy::extensions::filters::common::fault::v3 as delay;
 use lateen_xds::pb::envoy::extensions::filters::http::cors::v3 as cors;
@@ -63,26 +64,7 @@ fn share(wanted: Option<&Percent>, old: i32) -> FractionalPercent {
 
 /// The number of a gRPC status code's name (or of a number). Source: gRPC, `doc/statuscodes.md`.
 fn grpc_status(name: &str) -> Option<u32> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    let known = NAMES.iter().position(|n| n.eq_ignore_ascii_case(name));
+    let known = GRPC_STATUS.iter().position(|n| n.eq_ignore_ascii_case(name));
     known.and_then(|at| u32::try_from(at).ok()).or_else(|| name.parse().ok())
 }
 
