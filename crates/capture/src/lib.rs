@@ -17,6 +17,7 @@ mod routes;
 mod ruleset;
 mod tproxy;
 mod validation;
+mod zones;
 
 pub use apply::{enter, run};
 pub use arguments::{Accepted, Arguments, Capture, Mode, Ports, Ranges};

@@ -12,8 +12,9 @@ const IN_REDIRECT: &str = "ISTIO_IN_REDIRECT";
 const OUTPUT: &str = "ISTIO_OUTPUT";
 const OUTPUT_DNS: &str = "ISTIO_OUTPUT_DNS";
 const REDIRECT: &str = "ISTIO_REDIRECT";
-const DNS_PORT: u16 = 53;
-const PROXY_DNS_PORT: u16 = 15053;
+pub(crate) const DNS_PORT: u16 = 53;
+/// Where the agent resolves names.
+pub(crate) const PROXY_DNS_PORT: u16 = 15053;
 
 /// The chains of a capture; inbound ones are left to TPROXY in its mode.
 pub(crate) fn chains(capture: &Capture) -> Vec<Chain> {
@@ -173,24 +174,26 @@ fn destinations(capture: &Capture, mut chain: Chain) -> Chain {
 
 fn output_dns(capture: &Capture) -> Chain {
     let mut chain = Chain::regular(OUTPUT_DNS);
-    let servers: Vec<IpAddr> = capture.dns.iter().flatten().copied().collect();
-    let to_servers = |rule: Rule| -> Vec<Rule> {
-        if servers.is_empty() {
-            return vec![rule];
-        }
-        servers.iter().map(|s| rule.clone().addr(Side::Destination, Cmp::Eq, Prefix::host(*s))).collect()
-    };
-    for rule in to_servers(Rule::new().dport(Proto::Tcp, Cmp::Eq, &[DNS_PORT])) {
+    let query = |proto: Proto| Rule::new().dport(proto, Cmp::Eq, &[DNS_PORT]);
+    for rule in to_servers(capture, Side::Destination, query(Proto::Tcp)) {
         chain = chain.rule(rule.redirect(PROXY_DNS_PORT));
     }
     for identity in &capture.identities {
-        let rule = identity.of(Rule::new().dport(Proto::Udp, Cmp::Eq, &[DNS_PORT]), Cmp::Eq);
-        chain = chain.rule(rule.verdict(Verdict::Return));
+        chain = chain.rule(identity.of(query(Proto::Udp), Cmp::Eq).verdict(Verdict::Return));
     }
-    for rule in to_servers(Rule::new().dport(Proto::Udp, Cmp::Eq, &[DNS_PORT])) {
+    for rule in to_servers(capture, Side::Destination, query(Proto::Udp)) {
         chain = chain.rule(rule.redirect(PROXY_DNS_PORT));
     }
     chain
+}
+
+/// The rule for each name server at that side of a packet; one for all of them where every query is captured.
+pub(crate) fn to_servers(capture: &Capture, side: Side, rule: Rule) -> Vec<Rule> {
+    let mut servers = capture.dns.iter().flatten().peekable();
+    if servers.peek().is_none() {
+        return vec![rule];
+    }
+    servers.map(|server| rule.clone().addr(side, Cmp::Eq, Prefix::host(*server))).collect()
 }
 
 /// Ranges of the IP versions that are captured.
@@ -306,5 +309,9 @@ mod tests {
         assert!(text.contains("udp dport 53 ip daddr 10.96.0.10 redirect to :15053"), "{text}");
         assert!(text.contains("tcp dport != { 53, 15008 }"), "{text}");
         assert!(text.contains("ip6 saddr ::6 return"), "{text}");
+        assert!(text.contains("udp dport 53 meta skuid 1337 ct zone set 1 return"), "{text}");
+        assert!(text.contains("ip saddr 127.0.0.1 udp sport 15053 ct zone set 2 return"), "{text}");
+        assert!(text.contains("udp dport 53 ip daddr 10.96.0.10 ct zone set 2 return"), "{text}");
+        assert!(text.contains("udp sport 53 ip saddr 10.96.0.10 ct zone set 1 return"), "{text}");
     }
 }

@@ -3,18 +3,17 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nix::errno::Errno;
+
 use lateen_netfilter::{
     Batch, Chain, Cmp, CtState, Error, Family, Hook, HookPoint, Prefix, Proto, Rule, Table, Verdict,
     table_exists,
 };
 
-use crate::{Capture, Mode, redirect, tproxy};
+use crate::{Capture, Mode, redirect, tproxy, zones};
 
 /// The table that holds capture; nothing else in the namespace is touched.
 pub(crate) const TABLE: &str = "lateen-capture";
-
-/// Before connection tracking (-200), as nftables' own `raw` chains.
-const TRACE_PRIORITY: i32 = -300;
 
 /// Capture as nftables, with Istio's chains.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +26,7 @@ impl Ruleset {
     pub fn new(capture: &Capture) -> Self {
         let mut table = Table::new(Family::Inet, TABLE);
         table.chains.extend(watching(capture));
+        table.chains.extend(zones::chains(capture));
         if capture.mode == Mode::Tproxy {
             table.chains.extend(tproxy::chains(capture));
         }
@@ -39,7 +39,25 @@ impl Ruleset {
     /// # Errors
     /// The kernel's refusal; what was there stays.
     pub fn apply(&self) -> Result<(), Error> {
-        Batch::replace_table(&self.table).commit()
+        match Batch::replace_table(&self.table).commit() {
+            Err(Error::Refused { errno: Errno::EOPNOTSUPP, .. }) if self.has_zones() => {
+                tracing::warn!(
+                    "this kernel tracks connections without zones: queries are kept apart by port alone"
+                );
+                Batch::replace_table(&self.without_zones()).commit()
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn has_zones(&self) -> bool {
+        self.table.chains.iter().any(|chain| zones::CHAINS.contains(&chain.name.as_str()))
+    }
+
+    fn without_zones(&self) -> Table {
+        let mut table = self.table.clone();
+        table.chains.retain(|chain| !zones::CHAINS.contains(&chain.name.as_str()));
+        table
     }
 
     /// Whether the calling thread's network namespace is captured, with whatever arguments.
@@ -68,8 +86,7 @@ fn watching(capture: &Capture) -> Vec<Chain> {
         for (name, point) in
             [("TRACE_PREROUTING", HookPoint::Prerouting), ("TRACE_OUTPUT", HookPoint::Output)]
         {
-            let hook = Hook { priority: TRACE_PRIORITY, ..Hook::filter(point) };
-            chains.push(Chain::base(name, hook).rule(Rule::new().trace()));
+            chains.push(Chain::base(name, Hook::raw(point)).rule(Rule::new().trace()));
         }
     }
     if capture.drop_invalid {

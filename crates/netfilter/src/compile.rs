@@ -95,6 +95,10 @@ impl Compiler<'_> {
                 self.push(Expr::Ct { key: ct::MARK, to: R0 });
                 self.push(Expr::SetMeta { key: meta::MARK, from: R0 });
             }
+            Part::SetCtZone(zone) => {
+                self.push(Expr::Immediate { to: R0, value: zone.to_ne_bytes().to_vec() });
+                self.push(Expr::SetCt { key: ct::ZONE, from: R0 });
+            }
             Part::Redirect(port) => {
                 self.port_immediate(*port);
                 self.push(Expr::Redirect { port: R0 });

@@ -46,6 +46,7 @@ impl Display for Hook {
 /// nft prints the well-known priorities by name.
 fn priority(value: i32) -> String {
     match value {
+        -300 => "raw".into(),
         -150 => "mangle".into(),
         -100 => "dstnat".into(),
         0 => "filter".into(),
@@ -127,6 +128,7 @@ impl Display for Part {
             Part::Trace => f.write_str("meta nftrace set 1"),
             Part::SaveMark => f.write_str("ct mark set meta mark"),
             Part::RestoreMark => f.write_str("meta mark set ct mark"),
+            Part::SetCtZone(zone) => write!(f, "ct zone set {zone}"),
             Part::Redirect(port) => write!(f, "redirect to :{port}"),
             Part::Tproxy(port) => write!(f, "tproxy to :{port}"),
             Part::Dnat(pick, targets) => dnat(f, *pick, targets),

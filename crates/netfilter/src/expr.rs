@@ -24,6 +24,7 @@ pub(crate) mod ct {
     pub const STATE: u32 = 0;
     pub const STATUS: u32 = 2;
     pub const MARK: u32 = 3;
+    pub const ZONE: u32 = 17;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -117,6 +117,11 @@ impl Hook {
         Self { kind: ChainKind::Route, point: HookPoint::Output, priority: -150, policy: Policy::Accept }
     }
 
+    /// Before connection tracking.
+    pub fn raw(point: HookPoint) -> Self {
+        Self { kind: ChainKind::Filter, point, priority: -300, policy: Policy::Accept }
+    }
+
     /// Filtering at `point`.
     pub fn filter(point: HookPoint) -> Self {
         Self { kind: ChainKind::Filter, point, priority: 0, policy: Policy::Accept }

@@ -174,6 +174,7 @@ pub(crate) enum Part {
     SetMark(u32),
     SaveMark,
     RestoreMark,
+    SetCtZone(u16),
     Trace,
     Redirect(u16),
     Dnat(Pick, Vec<SocketAddr>),
@@ -300,6 +301,12 @@ impl Rule {
     /// Copies the connection's mark to the packet.
     pub fn restore_mark(self) -> Self {
         self.with(Part::RestoreMark)
+    }
+
+    /// Tracks the packet's connection in a zone of its own, in which no other zone's connections are seen. For chains
+    /// before connection tracking; the first zone that is set counts. Takes a kernel with `CONFIG_NF_CONNTRACK_ZONES`.
+    pub fn set_ct_zone(self, zone: u16) -> Self {
+        self.with(Part::SetCtZone(zone))
     }
 
     /// Lets the kernel tell `nft monitor trace` of every rule that the packet meets.

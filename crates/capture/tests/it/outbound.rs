@@ -1,7 +1,9 @@
 //! What leaves the pod.
 
+use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::capture;
 use crate::ears::{Ears, datagram_arrives, outbound};
@@ -21,6 +23,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_socket_mark_exempts_as_the_user_does", a_socket_mark_exempts_as_the_user_does),
     ("groups_can_be_chosen", groups_can_be_chosen),
     ("dns_goes_to_the_proxy", dns_goes_to_the_proxy),
+    (
+        "the_agents_queries_are_not_taken_for_the_applications",
+        the_agents_queries_are_not_taken_for_the_applications,
+    ),
     ("capture_is_cleanly_undone", capture_is_cleanly_undone),
     ("a_dry_run_changes_nothing", a_dry_run_changes_nothing),
 ];
@@ -98,7 +104,7 @@ fn a_socket_mark_exempts_as_the_user_does() {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_mark(mark).unwrap();
         let target: std::net::SocketAddr = target.parse().unwrap();
-        socket.connect_timeout(&target.into(), std::time::Duration::from_millis(500)).map(|()| socket)
+        socket.connect_timeout(&target.into(), Duration::from_millis(500)).map(|()| socket)
     };
     assert!(world.in_pod(|| connect(NOWHERE, 1337)).is_err(), "it leaves the pod");
     // To the pod's own address it is inbound: the application calls its own service.
@@ -125,6 +131,32 @@ fn dns_goes_to_the_proxy() {
     assert!(!datagram_arrives(&world, "192.0.2.53:54", 15053));
     let (world, _ears) = pod("-p 15001 -u 1337 -i *");
     assert!(!datagram_arrives(&world, "192.0.2.53:53", 15053), "only if it is asked for");
+}
+
+/// The agent may ask the same name server from a port that the application used a moment before.
+fn the_agents_queries_are_not_taken_for_the_applications() {
+    let (world, _ears) = pod("-p 15001 -u 1337 -i * --redirect-dns --capture-all-dns --socket-mark 1337");
+    world.in_pod(|| {
+        let agent = UdpSocket::bind("127.0.0.1:15053").unwrap();
+        agent.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let send = |from: &str, mark: Option<u32>| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+            mark.into_iter().for_each(|mark| socket.set_mark(mark).unwrap());
+            socket.bind(&from.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+            let socket = UdpSocket::from(socket);
+            socket.send_to(b"query", "192.0.2.53:53").unwrap();
+            agent.recv_from(&mut [0; 16]).ok().map(|(_, client)| (socket, client))
+        };
+        let (application, client) = send("0.0.0.0:0", None).expect("the application's query is captured");
+        application.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        agent.send_to(b"answer", client).unwrap();
+        let (_, from) = application.recv_from(&mut [0; 16]).expect("the answer comes");
+        assert_eq!(from.to_string(), "192.0.2.53:53", "from whom the application asked");
+        let used = application.local_addr().unwrap().to_string();
+        drop(application);
+        assert!(send(&used, Some(1337)).is_none(), "the agent's query comes back to it");
+        assert!(send(&used, None).is_some());
+    });
 }
 
 fn capture_is_cleanly_undone() {

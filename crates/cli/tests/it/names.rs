@@ -5,7 +5,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::harness::{Mesh, User, eventually, has_program, missing_peer};
+use crate::harness::{Mesh, User, envoy, eventually, has_program, missing_peer};
 
 /// The client's DNS is captured, the stranger's is not. Nothing but the mesh knows the hosts below `internal`. The two
 /// hosts on port 9000 have no address: only one that is chosen can tell them apart.
@@ -101,7 +101,13 @@ spec:
 
 #[test]
 fn captured_names_are_resolved_with_and_without_the_control_plane() {
-    resolve(User::Current);
+    resolve(User::Current, &[]);
+}
+
+#[test]
+fn captured_names_are_resolved_beside_envoy() {
+    let Some(envoy) = envoy() else { return missing_peer("envoy") };
+    resolve(User::Current, &["--proxy", &format!("envoy={}", envoy.display())]);
 }
 
 #[test]
@@ -109,16 +115,16 @@ fn captured_names_are_resolved_for_a_user_without_privileges() {
     if !nix::unistd::geteuid().is_root() {
         return missing_peer("root, who can become another user");
     }
-    resolve(User::Unprivileged);
+    resolve(User::Unprivileged, &[]);
 }
 
-fn resolve(user: User) {
+fn resolve(user: User, arguments: &[&str]) {
     for program in ["kubectl", "bash", "curl", "getent", "od"] {
         if !has_program(program) {
             return missing_peer(program);
         }
     }
-    let mesh = Mesh::up(user, &[]);
+    let mesh = Mesh::up(user, arguments);
     deploy(&mesh);
     names_are_answered(&mesh);
     hosts_are_reached(&mesh);

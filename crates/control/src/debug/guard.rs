@@ -69,7 +69,7 @@ impl Guard {
         }
         let Ok(Query(Which { proxy })) = Query::try_from_uri(uri) else { return false };
         // What is not connected is not told apart from what is another's.
-        uri.path() == "/debug/config_dump"
+        matches!(uri.path(), "/debug/config_dump" | "/debug/ndsz")
             && context.registry.find(&proxy).is_some_and(|connection| of(&connection.proxy.namespace))
     }
 }

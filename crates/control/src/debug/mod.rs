@@ -4,6 +4,7 @@ mod authenticationz;
 mod config_dump;
 mod distribution;
 mod guard;
+mod ndsz;
 mod pages;
 mod syncz;
 
@@ -29,6 +30,7 @@ pub(crate) async fn serve(
         .route("/debug", get(pages::index))
         .route("/debug/syncz", get(syncz::syncz))
         .route("/debug/config_dump", get(config_dump::config_dump))
+        .route("/debug/ndsz", get(ndsz::ndsz))
         .route("/debug/authenticationz", get(authenticationz::authenticationz))
         .route("/debug/endpointz", get(pages::endpointz))
         .route("/debug/registryz", get(pages::registryz))

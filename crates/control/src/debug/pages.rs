@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Context;
 
-const PAGES: &str = "/debug/syncz\n/debug/config_dump?proxyID=POD.NAMESPACE\n/debug/authenticationz?proxyID=POD.NAMESPACE\n\
+const PAGES: &str = "/debug/syncz\n/debug/config_dump?proxyID=POD.NAMESPACE\n/debug/ndsz?proxyID=POD.NAMESPACE\n/debug/authenticationz?proxyID=POD.NAMESPACE\n\
                      /debug/config_distribution?resource=KIND/NAMESPACE/NAME@GENERATION\n\
                      /debug/endpointz\n/debug/registryz\n\
                      /debug/configz\n/metrics\n/ready\n/version\n";

@@ -8,6 +8,7 @@ use lateen_xds::TypeUrl;
 use lateen_xds::pb::envoy::config::core::v3::Node;
 use lateen_xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use lateen_xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use lateen_xds::pb::google::protobuf::{Struct, Value, value::Kind};
 use lateen_xds::pb::google::rpc::Status;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,10 +26,27 @@ pub struct AdsClient {
 
 impl AdsClient {
     pub async fn connect(address: SocketAddr, node_id: &str, agent: &str) -> AdsClient {
+        AdsClient::connect_with(address, node_id, agent, &[]).await
+    }
+
+    /// Connects as a node with metadata.
+    pub async fn connect_with(
+        address: SocketAddr,
+        node_id: &str,
+        agent: &str,
+        metadata: &[(&str, &str)],
+    ) -> AdsClient {
         let mut client =
             AggregatedDiscoveryServiceClient::connect(format!("http://{address}")).await.unwrap();
         let (requests, receiver) = mpsc::channel(64);
-        let node = Node { id: node_id.into(), user_agent_name: agent.into(), ..Node::default() };
+        let text = |value: &str| Value { kind: Some(Kind::StringValue(value.to_owned())) };
+        let fields = metadata.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
+        let node = Node {
+            id: node_id.into(),
+            user_agent_name: agent.into(),
+            metadata: Some(Struct { fields }),
+            ..Node::default()
+        };
         // A server may answer only once it has read something.
         let responses = tokio::spawn(async move {
             client.delta_aggregated_resources(ReceiverStream::new(receiver)).await.unwrap().into_inner()

@@ -7,6 +7,7 @@ mod debug;
 mod envoy;
 mod fake_api;
 mod issuers;
+mod names;
 mod objects;
 mod status;
 mod webhooks;
