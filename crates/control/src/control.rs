@@ -237,8 +237,13 @@ impl Security {
             metrics,
         });
         let context = Arc::clone(context);
-        let port =
-            SecurePort { context, certificates, authenticator, check_identity: options.check_identity };
+        let port = SecurePort {
+            context,
+            certificates,
+            authenticator,
+            check_identity: options.check_identity,
+            system: options.namespace.as_str().into(),
+        };
         Security { tls, port }
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct SecurePort {
     pub authenticator: Authenticator,
     /// Whether a caller's identity must be that of its node (`ENABLE_XDS_IDENTITY_CHECK`).
     pub check_identity: bool,
+    /// The control plane's namespace.
+    pub system: Arc<str>,
 }
 
 /// Serves the port until `shutdown`. Before the first serving certificate is there, connections wait.
@@ -104,6 +106,7 @@ impl SecurePort {
                 authenticator: self.authenticator.clone(),
                 evidence,
                 check_identity: self.check_identity,
+                system: Arc::clone(&self.system),
             };
             return ads::route(request, Arc::clone(&self.context), access, shutdown);
         }

@@ -3,28 +3,26 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use lateen_generate::{Flavour, Proxy};
-use lateen_identity::SpiffeId;
 use lateen_xds::TypeUrl;
 use lateen_xds::grpc::{frame, framed};
 use lateen_xds::pb::envoy::config::bootstrap::v3::Bootstrap;
 use lateen_xds::pb::envoy::config::core::v3::Node;
-use lateen_xds::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse,
-};
+use lateen_xds::pb::envoy::service::discovery::v3::DiscoveryResponse;
 use lateen_xds::pb::google::protobuf::Any;
 use lateen_xds::pb::google::protobuf::value::Kind;
-use lateen_xds::server::{Event, Limits, Next, Protocol, RequestError, Session};
+use lateen_xds::server::{Event, Limits, Next, Protocol, Session};
 use prost::Name as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
+use super::access::Access;
+use super::debug::Asker;
+use super::discovery::Discovery;
 use super::registry::{Client, Connection};
 use super::withheld::{SECRET, Withheld};
-use crate::auth::{AuthError, Authenticator, Caller, Evidence};
+use crate::Context;
 use crate::hub::Published;
-use crate::view::View;
-use crate::{Context, Refusal, Refusals};
 
 /// Size of a delta response in octets. With at most two of them in memory for each stream, a push to all proxies
 /// at once stays small.
@@ -33,110 +31,7 @@ const MESSAGE_BYTES: usize = 64 << 10;
 /// The type of the table of names.
 const NAMES: &str = TypeUrl::NameTable.as_str();
 
-/// A request of either protocol.
-pub(super) trait Discovery: Send {
-    fn node(&self) -> Option<&Node>;
-    /// The type, and names that are asked for in addition.
-    fn asked(&self) -> (&str, &[String]);
-    fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError>;
-
-    /// Whether an agent asks what to lay over the bootstrap of its proxy, and nothing else.
-    fn wants_bootstrap(&self) -> bool {
-        false
-    }
-}
-
-impl Discovery for DeltaDiscoveryRequest {
-    fn node(&self) -> Option<&Node> {
-        self.node.as_ref()
-    }
-    fn asked(&self) -> (&str, &[String]) {
-        (&self.type_url, &self.resource_names_subscribe)
-    }
-    fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError> {
-        session.on_delta(self)
-    }
-}
-
-impl Discovery for DiscoveryRequest {
-    fn node(&self) -> Option<&Node> {
-        self.node.as_ref()
-    }
-    fn asked(&self) -> (&str, &[String]) {
-        (&self.type_url, &self.resource_names)
-    }
-    fn apply(&self, session: &mut Session<View>) -> Result<Option<Event>, RequestError> {
-        session.on_sotw(self)
-    }
-    fn wants_bootstrap(&self) -> bool {
-        self.type_url == Bootstrap::type_url()
-    }
-}
-
-type Sender = mpsc::Sender<Result<Bytes, Status>>;
-
-/// Who may open a stream.
-#[derive(Debug)]
-pub(crate) enum Access {
-    /// Everybody, and nobody has proved anything: the plaintext port. Secrets are not for such a stream.
-    Open,
-    /// Who proves to be the workload that its node describes.
-    Proved {
-        /// Finds out who calls.
-        authenticator: Authenticator,
-        /// What the caller shows.
-        evidence: Evidence,
-        /// Whether the identity must be that of the node.
-        check_identity: bool,
-    },
-}
-
-impl Access {
-    /// Finds out who calls, if the port asks for it.
-    async fn caller(&self, refusals: &Refusals) -> Result<Option<Caller>, Status> {
-        let Access::Proved { authenticator, evidence, .. } = self else { return Ok(None) };
-        match authenticator.authenticate(evidence).await {
-            Ok(caller) => Ok(Some(caller)),
-            Err(error) => {
-                tracing::warn!(peer = %evidence.peer, %error, "xDS stream refused: the caller is not known");
-                refusals.on(Refusal::StreamUnknown);
-                Err(match error {
-                    AuthError::Unavailable(_) => {
-                        Status::unavailable("the caller cannot be authenticated now")
-                    }
-                    _ => Status::unauthenticated("authentication failure"),
-                })
-            }
-        }
-    }
-
-    /// The identity with which the caller is this proxy.
-    fn identity(
-        &self,
-        caller: Option<Caller>,
-        proxy: &Proxy,
-        refusals: &Refusals,
-    ) -> Result<Option<SpiffeId>, Status> {
-        let (Access::Proved { evidence, check_identity, .. }, Some(caller)) = (self, caller) else {
-            return Ok(None);
-        };
-        let identity = caller.identity_of(proxy).cloned();
-        if identity.is_none() && *check_identity {
-            refusals.on(Refusal::StreamIdentity);
-            tracing::warn!(
-                peer = %evidence.peer,
-                node = %proxy.id,
-                caller = ?caller.identities.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "xDS stream refused: the caller is not the workload that its node describes"
-            );
-            return Err(Status::permission_denied(format!(
-                "no identity of the caller is that of the node's service account {}/{}",
-                proxy.namespace, proxy.service_account
-            )));
-        }
-        Ok(identity)
-    }
-}
+pub(super) type Sender = mpsc::Sender<Result<Bytes, Status>>;
 
 /// Serves one stream until the client, an error or a shutdown ends it.
 pub(super) async fn run<Q: Discovery>(
@@ -167,6 +62,10 @@ async fn serve<Q: Discovery>(
 ) -> Result<(), Status> {
     let caller = access.caller(&context.metrics.refusals).await?;
     let Some(first) = requests.message().await? else { return Ok(()) };
+    if super::debug::is_debug(first.asked().0) {
+        let asker = Asker { caller: caller.as_ref(), system: access.system() };
+        return super::debug::serve(requests, first, sender, protocol, context, &asker).await;
+    }
     let node = first.node().ok_or_else(|| Status::invalid_argument("the first request has no node"))?;
     let mut proxy = Proxy::from_node(node).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let identity = access.identity(caller, &proxy, &context.metrics.refusals)?;

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::{Codec, Streaming};
 use tonic::{Code, Status};
 
-use super::connection::{self, Access, Discovery};
+use super::access::Access;
+use super::connection;
+use super::discovery::Discovery;
 use crate::Context;
 use crate::accept::accept;
 

@@ -46,7 +46,7 @@ impl Guard {
         let authenticator = self.authenticator.as_ref().filter(|_| !is_local(peer, headers))?;
         let page = uri.path();
         match authenticator.authenticate(&Evidence::new(peer, &[], headers)).await {
-            Ok(caller) if self.may_see(&caller, context, uri) => None,
+            Ok(caller) if may_see(&self.namespace, &caller, context, uri) => None,
             Ok(caller) => {
                 context.metrics.refusals.on(Refusal::DebugNamespace);
                 tracing::warn!(%peer, page, caller = %caller.identities[0], "debug page refused: not the caller's namespace");
@@ -61,17 +61,18 @@ impl Guard {
             }
         }
     }
+}
 
-    fn may_see(&self, caller: &Caller, context: &Context, uri: &Uri) -> bool {
-        let of = |namespace: &str| caller.identities.iter().any(|id| id.namespace() == namespace);
-        if of(&self.namespace) {
-            return true;
-        }
-        let Ok(Query(Which { proxy })) = Query::try_from_uri(uri) else { return false };
-        // What is not connected is not told apart from what is another's.
-        matches!(uri.path(), "/debug/config_dump" | "/debug/ndsz")
-            && context.registry.find(&proxy).is_some_and(|connection| of(&connection.proxy.namespace))
+/// Whether a caller may see a page, where the control plane is in the namespace `system`.
+pub(crate) fn may_see(system: &str, caller: &Caller, context: &Context, uri: &Uri) -> bool {
+    let of = |namespace: &str| caller.identities.iter().any(|id| id.namespace() == namespace);
+    if of(system) {
+        return true;
     }
+    let Ok(Query(Which { proxy })) = Query::try_from_uri(uri) else { return false };
+    // What is not connected is not told apart from what is another's.
+    matches!(uri.path(), "/debug/config_dump" | "/debug/ndsz")
+        && context.registry.find(&proxy).is_some_and(|connection| of(&connection.proxy.namespace))
 }
 
 /// Whether the caller is on this machine, and speaks for nobody else.

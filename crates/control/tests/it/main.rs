@@ -11,6 +11,7 @@ mod names;
 mod objects;
 mod status;
 mod webhooks;
+mod xds_debug;
 
 use lateen_control::ca::CaOptions;
 use lateen_control::{Addresses, Control, ControlOptions, KubeAccess, Ports};
