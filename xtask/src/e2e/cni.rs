@@ -30,6 +30,7 @@ pub fn run(cluster: &Cluster) -> Result<()> {
 fn walk(cluster: &Cluster, install: &[&str]) -> Result<()> {
     cluster.lateen(install)?;
     unprivileged(cluster)?;
+    super::transparent::shown(cluster, "istio-validation istio-proxy")?;
     mended(cluster)?;
     marked_or_deleted(cluster, install)?;
     told(cluster)?;

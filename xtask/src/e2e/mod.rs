@@ -14,6 +14,7 @@ mod footprint;
 mod load;
 mod nothing_left;
 mod outside;
+mod transparent;
 mod voting;
 mod walk;
 
@@ -28,7 +29,8 @@ use cluster::Cluster;
 /// What is run, and with which programs.
 #[derive(Args)]
 pub struct Options {
-    /// Scenarios, of: charts, bookinfo, gateways, voting, canary, continuity, footprint, fields, cni, uninstall
+    /// Scenarios, of: charts, bookinfo, gateways, voting, canary, continuity, footprint, fields, cni,
+    /// transparent, uninstall
     /// [default: all]
     scenarios: Vec<String>,
     /// The `lateen` to install with.
@@ -59,7 +61,7 @@ pub struct Options {
 
 type Scenario = fn(&Cluster) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 10] = [
+const SCENARIOS: [(&str, Scenario); 11] = [
     ("charts", charts::run),
     ("bookinfo", walk::run),
     ("gateways", external_internal::run),
@@ -69,6 +71,7 @@ const SCENARIOS: [(&str, Scenario); 10] = [
     ("footprint", footprint::run),
     ("fields", fields::run),
     ("cni", cni::run),
+    ("transparent", transparent::run),
     ("uninstall", nothing_left::run),
 ];
 

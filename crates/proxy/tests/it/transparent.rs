@@ -152,7 +152,10 @@ fn sidecar() -> Proxy {
         Arc::new(FilterChain { matches, ..FilterChain::plain(terminal) })
     };
     let any = FilterChain::plain(Terminal::Http(Arc::new(proxy.manager())));
-    let mut listener = Listener::simple("virtualInbound", ([0; 4], INBOUND).into(), any);
+    let address = ([0; 4], INBOUND).into();
+    // A listener that becomes transparent gets other sockets.
+    proxy.listener(Listener::simple("virtualInbound", address, FilterChain::plain(Terminal::Close)));
+    let mut listener = Listener::simple("virtualInbound", address, any);
     listener.filter_chains.push(of(TCP_PORT, Terminal::Tcp(Arc::new(TcpProxy::to("tcp", tcp, 2)))));
     listener.transparent = true;
     listener.listener_filters.original_dst = true;
