@@ -12,6 +12,7 @@ mod external_internal;
 mod fields;
 mod footprint;
 mod load;
+mod names;
 mod nothing_left;
 mod outside;
 mod transparent;
@@ -30,7 +31,7 @@ use cluster::Cluster;
 #[derive(Args)]
 pub struct Options {
     /// Scenarios, of: charts, bookinfo, gateways, voting, canary, continuity, footprint, fields, cni,
-    /// transparent, uninstall
+    /// transparent, names, uninstall
     /// [default: all]
     scenarios: Vec<String>,
     /// The `lateen` to install with.
@@ -61,7 +62,7 @@ pub struct Options {
 
 type Scenario = fn(&Cluster) -> Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 11] = [
+const SCENARIOS: [(&str, Scenario); 12] = [
     ("charts", charts::run),
     ("bookinfo", walk::run),
     ("gateways", external_internal::run),
@@ -72,6 +73,7 @@ const SCENARIOS: [(&str, Scenario); 11] = [
     ("fields", fields::run),
     ("cni", cni::run),
     ("transparent", transparent::run),
+    ("names", names::run),
     ("uninstall", nothing_left::run),
 ];
 
