@@ -5,8 +5,9 @@ use lateen_api::Report;
 use lateen_api::mesh_config::providers::ExtensionProvider;
 use lateen_api::mesh_config::proxy::Topology;
 use lateen_api::mesh_config::tracing::Tracing;
-use lateen_api::mesh_config::{DefaultProviders, MeshConfig, ProxyPathNormalization};
+use lateen_api::mesh_config::{DefaultProviders, MeshConfig, ProxyPathNormalization, TlsConfig, TlsVersion};
 use lateen_api::object::join;
+use lateen_api::validation::gateway::{CIPHER_SUITES, CURVES, IANA_SUITES, TLS13_SUITES};
 use lateen_api::wire::field::Field;
 use lateen_mesh::{Observed, Resource, Settings, Visibility};
 use serde_json::{Map, Value};
@@ -93,6 +94,9 @@ fn read(text: &str, domain: &str) -> Result<Settings, String> {
     }
     providers(&mut settings, &mut fields, &mut report);
     security(&mut settings, &mut fields, &mut report);
+    for warning in &report.warnings {
+        tracing::warn!(field = %warning, "part of the mesh configuration is left out");
+    }
     if report.errors.is_empty() { Ok(settings) } else { Err(join(&report.errors)) }
 }
 
@@ -125,8 +129,8 @@ fn security(settings: &mut Settings, fields: &mut Map<String, Value>, report: &m
     let aliases: Option<Vec<String>> = take_field(fields, "trustDomainAliases", report);
     settings.trust_domain_aliases = aliases.unwrap_or_default().into_iter().map(text).collect();
     settings.auto_mtls = take_field(fields, "enableAutoMtls", report).unwrap_or(true);
-    settings.mesh_tls = take_field(fields, "meshMTLS", report).unwrap_or_default();
-    settings.tls_defaults = take_field(fields, "tlsDefaults", report).unwrap_or_default();
+    settings.mesh_tls = tls(fields, "meshMTLS", report);
+    settings.tls_defaults = tls(fields, "tlsDefaults", report);
     let paths: Option<ProxyPathNormalization> = take_field(fields, "pathNormalization", report);
     settings.path_normalization = paths.unwrap_or_default().normalization;
     let topology = fields.get("defaultConfig").and_then(|config| config.get("gatewayTopology")).cloned();
@@ -134,6 +138,39 @@ fn security(settings: &mut Settings, fields: &mut Map<String, Value>, report: &m
         report.field("defaultConfig", |r| r.field("gatewayTopology", |r| Topology::decode(topology, r)))
     });
     settings.gateway_topology = topology.unwrap_or_default();
+}
+
+/// What is agreed on in handshakes. Names that no proxy knows would cost each of them all its listeners: they are left out,
+/// as long as others remain.
+fn tls(fields: &mut Map<String, Value>, name: &str, report: &mut Report) -> TlsConfig {
+    let mut config: TlsConfig = take_field(fields, name, report).unwrap_or_default();
+    report.field(name, |report| {
+        let all = [CIPHER_SUITES, IANA_SUITES, TLS13_SUITES].concat();
+        known(report, "cipherSuites", &mut config.cipher_suites, &all);
+        known(report, "ecdhCurves", &mut config.ecdh_curves, CURVES);
+    });
+    // Suites of TLS 1.3 are always on: whoever names only such wants no other version.
+    let named = !config.cipher_suites.is_empty();
+    config.cipher_suites.retain(|suite| !TLS13_SUITES.contains(&suite.as_str()));
+    if named && config.cipher_suites.is_empty() {
+        config.min_protocol_version = TlsVersion::TlsV1_3;
+    }
+    config
+}
+
+fn known(report: &mut Report, field: &str, list: &mut Vec<String>, all: &[&str]) {
+    let (known, unknown): (Vec<String>, Vec<String>) =
+        std::mem::take(list).into_iter().partition(|name| all.contains(&name.as_str()));
+    if unknown.is_empty() {
+        *list = known;
+        return;
+    }
+    let text = format!("no proxy knows {}; known are {}", unknown.join(", "), all.join(", "));
+    match known.is_empty() {
+        true => report.error_at(field, text),
+        false => report.warn_at(field, text),
+    }
+    *list = known;
 }
 
 fn take_field<T: Field>(fields: &mut Map<String, Value>, name: &str, report: &mut Report) -> Option<T> {
@@ -160,6 +197,24 @@ mod tests {
     }
 
     #[test]
+    fn names_of_tls_that_no_proxy_knows_are_left_out() {
+        let text =
+            "meshMTLS: {cipherSuites: [NONSENSE, AES128-SHA]}\ntlsDefaults: {ecdhCurves: [P-256, P-512]}\n";
+        let settings = read(text, "cluster.local").unwrap();
+        assert_eq!(settings.mesh_tls.cipher_suites, ["AES128-SHA"]);
+        assert_eq!(settings.tls_defaults.ecdh_curves, ["P-256"]);
+        let iana = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+        let text = format!(
+            "meshMTLS: {{cipherSuites: [TLS_AES_256_GCM_SHA384]}}\ntlsDefaults: {{cipherSuites: [TLS_AES_128_GCM_SHA256, {iana}]}}\n"
+        );
+        let settings = read(&text, "cluster.local").unwrap();
+        assert!(settings.mesh_tls.cipher_suites.is_empty());
+        assert_eq!(settings.mesh_tls.min_protocol_version, TlsVersion::TlsV1_3);
+        assert_eq!(settings.tls_defaults.cipher_suites, [iana]);
+        assert_eq!(settings.tls_defaults.min_protocol_version, TlsVersion::TlsAuto);
+    }
+
+    #[test]
     fn no_text_means_the_defaults() {
         let settings = read("", "cluster.local").unwrap();
         assert_eq!(settings.observed, Observed::default());
@@ -172,6 +227,8 @@ mod tests {
         for (text, field) in [
             ("connectTimeout: soon", "connectTimeout"),
             ("outboundTrafficPolicy: {mode: SOME}", "outboundTrafficPolicy.mode"),
+            ("meshMTLS: {cipherSuites: [NULL]}", "meshMTLS.cipherSuites"),
+            ("tlsDefaults: {ecdhCurves: [P-512]}", "tlsDefaults.ecdhCurves"),
             ("- a", "mapping"),
             ("a: [", ""),
         ] {

@@ -15,3 +15,4 @@ mod security;
 mod telemetry;
 mod tracing;
 mod transport;
+mod versions;

@@ -57,7 +57,7 @@ fn seen(cluster: &mut Cluster0, app: &str) -> Read {
     cluster.resources(&trusted(sidecar("x-0", &[("app", app)], "envoy")))
 }
 
-fn unpack<M: Message + Default>(socket: &TransportSocket) -> M {
+pub fn unpack<M: Message + Default>(socket: &TransportSocket) -> M {
     let Some(ConfigType::TypedConfig(any)) = &socket.config_type else { panic!("{socket:?}") };
     M::decode(any.value.as_slice()).expect("well formed")
 }

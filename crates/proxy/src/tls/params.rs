@@ -32,7 +32,7 @@ pub struct Suite;
 
 impl Suite {
     /// The TLS 1.2 suite that BoringSSL or IANA calls so. `Ok(None)`: one that BoringSSL knows and that is too weak to
-    /// be offered here (no forward secrecy, or CBC).
+    /// be offered here (no forward secrecy, or CBC), or for keys that nobody shares beforehand (PSK).
     ///
     /// # Errors
     /// Nobody knows the name.
@@ -65,7 +65,29 @@ impl Suite {
             | "AES256-GCM-SHA384"
             | "AES128-SHA"
             | "AES256-SHA"
-            | "DES-CBC3-SHA" => return Ok(None),
+            | "DES-CBC3-SHA"
+            | "ECDHE-PSK-CHACHA20-POLY1305"
+            | "ECDHE-PSK-AES128-CBC-SHA"
+            | "ECDHE-PSK-AES256-CBC-SHA"
+            | "PSK-AES128-CBC-SHA"
+            | "PSK-AES256-CBC-SHA"
+            | "ECDHE-RSA-AES128-SHA256"
+            | "ECDHE-ECDSA-AES128-SHA256"
+            | "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256"
+            | "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256"
+            | "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA"
+            | "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA"
+            | "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"
+            | "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA"
+            | "TLS_RSA_WITH_AES_128_CBC_SHA"
+            | "TLS_RSA_WITH_AES_256_CBC_SHA"
+            | "TLS_RSA_WITH_AES_128_GCM_SHA256"
+            | "TLS_RSA_WITH_AES_256_GCM_SHA384"
+            | "TLS_RSA_WITH_3DES_EDE_CBC_SHA" => return Ok(None),
+            // Those of TLS 1.3 are always on, and cannot be chosen.
+            "TLS_AES_128_GCM_SHA256" | "TLS_AES_256_GCM_SHA384" | "TLS_CHACHA20_POLY1305_SHA256" => {
+                return Ok(None);
+            }
             _ => return Err(format!("`{name}` is no cipher suite")),
         }))
     }
@@ -76,19 +98,20 @@ impl Suite {
 pub struct KeyExchange;
 
 impl KeyExchange {
-    /// The group that BoringSSL calls so.
+    /// The group that BoringSSL calls so. `Ok(None)`: one that BoringSSL knows and that is not supported here.
     ///
     /// # Errors
-    /// It is not known, or not supported here.
-    pub fn parse(name: &str) -> Result<&'static dyn SupportedKxGroup, String> {
+    /// Nobody knows the name.
+    pub fn parse(name: &str) -> Result<Option<&'static dyn SupportedKxGroup>, String> {
         use aws_lc_rs::kx_group as g;
-        Ok(match name {
+        Ok(Some(match name {
             "X25519" => g::X25519,
             "P-256" | "prime256v1" | "secp256r1" => g::SECP256R1,
             "P-384" | "secp384r1" => g::SECP384R1,
             "X25519MLKEM768" => g::X25519MLKEM768,
+            "P-521" | "secp521r1" => return Ok(None),
             _ => return Err(format!("`{name}` is no curve; X25519MLKEM768, X25519, P-256 and P-384 are")),
-        })
+        }))
     }
 }
 
@@ -121,8 +144,11 @@ impl Parameters {
             provider.cipher_suites.extend(wanted);
         }
         if !groups.is_empty() {
-            provider.kx_groups =
-                groups.iter().map(|name| KeyExchange::parse(name)).collect::<Result<_, _>>()?;
+            let known: Result<Vec<_>, _> = groups.iter().map(|name| KeyExchange::parse(name)).collect();
+            provider.kx_groups = known?.into_iter().flatten().collect();
+            if provider.kx_groups.is_empty() {
+                return Err(format!("none of the curves {} is supported", groups.join(", ")));
+            }
         }
         self.provider = Arc::new(provider);
         Ok(())

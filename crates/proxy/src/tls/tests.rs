@@ -64,7 +64,14 @@ fn suites_and_curves_are_known_by_boringssls_names() {
     assert_eq!(parameters.provider.kx_groups.len(), 1);
     assert_eq!(parameters.provider.cipher_suites.iter().filter(|suite| suite.tls13().is_none()).count(), 1);
     assert!(parameters.restrict(&names(&["NULL"]), &[]).unwrap_err().contains("`NULL`"));
+    // What BoringSSL knows and we do not have is left out, unless nothing else remains.
+    parameters.restrict(&[], &names(&["P-521", "P-384"])).unwrap();
+    assert_eq!(parameters.provider.kx_groups.len(), 1);
     assert!(parameters.restrict(&[], &names(&["P-521"])).unwrap_err().contains("P-521"));
+    assert!(parameters.restrict(&[], &names(&["P-384", "P-512"])).unwrap_err().contains("P-512"));
+    for name in ["ECDHE-PSK-CHACHA20-POLY1305", "TLS_RSA_WITH_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"] {
+        assert!(Suite::parse(name).unwrap().is_none(), "{name}");
+    }
     // Suites that are all too weak leave TLS 1.3 alone.
     parameters.restrict(&names(&["AES128-SHA"]), &[]).unwrap();
     assert_eq!(parameters.versions.len(), 1);
