@@ -164,7 +164,10 @@ fn operation(report: &mut Report, operation: &Operation) {
 
 /// `{*}` stands for one segment, `{**}` for any number of them; each must be a segment of its own and `{**}` comes
 /// last of the operators.
-fn path_template(path: &str) -> Result<(), String> {
+///
+/// # Errors
+/// It is no such template; in words.
+pub fn path_template(path: &str) -> Result<(), String> {
     if !path.contains(['{', '}']) {
         return Ok(());
     }
@@ -187,15 +190,18 @@ fn path_template(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a condition can be about it.
+pub fn is_attribute(key: &str) -> bool {
+    let named = |rest: &str| rest.contains('[') && rest.ends_with(']');
+    ATTRIBUTES.contains(&key) || KEYED.iter().any(|prefix| key.strip_prefix(prefix).is_some_and(named))
+}
+
 fn condition(report: &mut Report, condition: &Condition) {
     let key = condition.key.as_str();
     if key.is_empty() {
         return report.error_at("key", "key must not be empty");
     }
-    let keyed = KEYED
-        .iter()
-        .any(|prefix| key.strip_prefix(prefix).is_some_and(|rest| rest.contains('[') && rest.ends_with(']')));
-    if !keyed && !ATTRIBUTES.contains(&key) {
+    if !is_attribute(key) {
         report.error_at("key", format!("unknown attribute: {key:?}"));
     }
     if condition.values.is_empty() && condition.not_values.is_empty() {

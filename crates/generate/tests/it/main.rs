@@ -15,4 +15,5 @@ mod security;
 mod telemetry;
 mod tracing;
 mod transport;
+mod unchecked;
 mod versions;

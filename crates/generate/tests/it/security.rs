@@ -112,7 +112,7 @@ pub fn guarded() -> Cluster0 {
     cluster
 }
 
-fn web(cluster: &mut Cluster0) -> Read {
+pub fn web(cluster: &mut Cluster0) -> Read {
     cluster.resources(&trusted(sidecar("x-0", &[("app", "web")], "envoy")))
 }
 
@@ -123,13 +123,13 @@ fn chain(seen: &Read, port: u32) -> FilterChain {
     seen.listener("virtualInbound").filter_chains.into_iter().find(of_port).expect("a chain")
 }
 
-fn http_filters(seen: &Read) -> Vec<HttpFilter> {
+pub fn http_filters(seen: &Read) -> Vec<HttpFilter> {
     let chain = chain(seen, 8080);
     let Some(filter::ConfigType::TypedConfig(any)) = &chain.filters[0].config_type else { panic!() };
     HttpConnectionManager::decode(any.value.as_slice()).expect("well formed").http_filters
 }
 
-fn http_rbac(filters: &[HttpFilter]) -> Vec<HttpRbac> {
+pub fn http_rbac(filters: &[HttpFilter]) -> Vec<HttpRbac> {
     let rbac = filters.iter().filter(|f| f.name == "envoy.filters.http.rbac");
     let one = |f: &HttpFilter| match &f.config_type {
         Some(http_filter::ConfigType::TypedConfig(any)) => {

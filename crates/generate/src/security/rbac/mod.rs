@@ -7,7 +7,8 @@ mod principal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lateen_api::security::authorization_policy::{Condition, Rule};
+use lateen_api::security::authorization_policy::{Condition, Operation, Rule, Source};
+use lateen_api::validation::authorization_policy;
 use lateen_mesh::{AuthorizationPolicy, AuthorizationRules, Settings};
 use lateen_xds::pb::envoy::config::rbac::v3 as pb;
 use lateen_xds::pb::envoy::config::rbac::v3::rbac::Action;
@@ -89,8 +90,8 @@ pub(super) struct Translation<'a> {
     pub settings: &'a Settings,
     /// For connections that are no HTTP, where nothing is known of requests.
     pub tcp: bool,
-    /// Whether a rule that asks for what is not known applies without it (DENY, AUDIT, CUSTOM), or not at all (ALLOW):
-    /// either way less is let pass.
+    /// Whether a rule that asks for what is not known, or cannot be asked for, applies without it (DENY, AUDIT, CUSTOM), or
+    /// not at all (ALLOW): either way less is let pass.
     ///
     /// Source: Istio, "Authorization policy", HTTP fields of policies for TCP.
     pub widens: bool,
@@ -128,22 +129,35 @@ fn never() -> pb::Policy {
     }
 }
 
+/// Whether everything that a rule says can be asked for. Validation refuses what cannot; it may have been away.
+fn is_whole(rule: &Rule) -> bool {
+    let sources = rule.from.iter().map(|from| from.source.as_ref());
+    let operations = rule.to.iter().map(|to| to.operation.as_ref());
+    let asks = |when: &Condition| {
+        authorization_policy::is_attribute(&when.key)
+            && !(when.values.is_empty() && when.not_values.is_empty())
+    };
+    sources.into_iter().all(|source| source.is_some_and(|s| *s != Source::default()))
+        && operations.into_iter().all(|operation| operation.is_some_and(|o| *o != Operation::default()))
+        && rule.when.iter().all(asks)
+}
+
 /// `None` for a rule that cannot apply.
 fn translated(rule: &Rule, namespace: &str, translation: &Translation<'_>) -> Option<pb::Policy> {
-    let operations = rule.to.iter().filter_map(|to| to.operation.as_ref());
+    if !translation.widens && !is_whole(rule) {
+        return None;
+    }
+    let operations = rule.to.iter().map(|to| to.operation.as_ref());
     let permissions: Option<Vec<_>> = match rule.to.is_empty() {
         true => permission::of(None, &rule.when, translation).map(|one| vec![one]),
-        false => operations.map(|o| permission::of(Some(o), &rule.when, translation)).collect(),
+        false => operations.map(|o| permission::of(o, &rule.when, translation)).collect(),
     };
-    let sources = rule.from.iter().filter_map(|from| from.source.as_ref());
+    let sources = rule.from.iter().map(|from| from.source.as_ref());
     let principals: Option<Vec<_>> = match rule.from.is_empty() {
         true => principal::of(None, &rule.when, namespace, translation).map(|one| vec![one]),
-        false => sources.map(|s| principal::of(Some(s), &rule.when, namespace, translation)).collect(),
+        false => sources.map(|s| principal::of(s, &rule.when, namespace, translation)).collect(),
     };
-    let (permissions, principals) = (permissions?, principals?);
-    // A rule that names an empty source or operation is refused by validation; it must not match everything here.
-    let complete = !permissions.is_empty() && !principals.is_empty();
-    complete.then(|| pb::Policy { permissions, principals, ..pb::Policy::default() })
+    Some(pb::Policy { permissions: permissions?, principals: principals?, ..pb::Policy::default() })
 }
 
 /// Permissions and principals are put together in the same way.

@@ -1,6 +1,7 @@
 //! What is done: operations, and conditions on the destination.
 
 use lateen_api::security::authorization_policy::{Condition, Operation};
+use lateen_api::validation::authorization_policy;
 use lateen_xds::pb::envoy::config::core::v3::TypedExtensionConfig;
 use lateen_xds::pb::envoy::config::rbac::v3::permission::{Rule, Set};
 use lateen_xds::pb::envoy::config::rbac::v3::{Permission, SourcedMetadata};
@@ -82,6 +83,8 @@ fn method(value: &str) -> Option<Permission> {
 
 /// A path, which may be a template: `{*}` is one segment, `{**}` any number of them.
 fn path(value: &str) -> Option<Permission> {
+    // What is no template would cost the proxy its listener.
+    authorization_policy::path_template(value).ok()?;
     if value.contains("{*}") || value.contains("{**}") {
         let template = value.replace("{**}", "**").replace("{*}", "*");
         let config = UriTemplateMatchConfig { path_template: template };
