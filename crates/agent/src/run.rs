@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use lateen_xds::istio::NameTable;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -34,16 +35,20 @@ pub fn main(words: &[String]) -> Result<()> {
     runtime.block_on(run(arguments, environment, started))
 }
 
-async fn run(arguments: Arguments, environment: Environment, started: Instant) -> Result<()> {
+async fn run(arguments: Arguments, mut environment: Environment, started: Instant) -> Result<()> {
     let application = match &environment.prometheus {
         Some(json) => {
             Some(serde_json::from_str(json).context("environment variable ISTIO_PROMETHEUS_ANNOTATIONS")?)
         }
         None => None,
     };
-    let discovery = bootstrap::discovery_address(&arguments, &environment);
     // First: the control plane's own name may be captured.
     let resolver = Resolver::start(&arguments, &environment).await?;
+    if resolver.is_some() {
+        // In the proxy's node as well: both streams are those of one proxy.
+        environment.metadata.insert(NameTable::BY_HOST.to_owned(), "true".into());
+    }
+    let discovery = bootstrap::discovery_address(&arguments, &environment);
     let security = Security::start(SecurityOptions::read(&environment.variables, discovery)?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -66,6 +66,12 @@ pub(crate) enum UnitKey {
         near: Option<Arc<Near>>,
         kind: ProxyKind,
     },
+    /// The names of a service.
+    Names {
+        service: Same<Service>,
+        /// For headless services: the pods that they stand for.
+        endpoints: Option<Same<Endpoints>>,
+    },
     /// One virtual host of a route configuration.
     VirtualHost {
         /// The prefix of its name when it is a resource of its own.

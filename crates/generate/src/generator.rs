@@ -164,6 +164,7 @@ impl Generator {
             flavour: proxy.flavour,
             interception: proxy.interception,
             naming: proxy.naming(),
+            names_by_host: proxy.names_by_host(),
             namespace: proxy.namespace.clone(),
             sidecar: sidecar.filter(|_| !is_gateway).map(|s| (s.meta.namespace.clone(), s.meta.name.clone())),
             telemetries: telemetries
@@ -234,7 +235,7 @@ impl Generator {
             let same = old.filter(|old| name_table::is_same(&old.mesh, mesh, &old.scope, &scope));
             lists[slot(TypeUrl::NameTable)] = match same {
                 Some(old) => old.set.list(TypeUrl::NameTable).clone(),
-                None => name_table::list(&view),
+                None => name_table::list(&view, &mut self.cache),
             };
         }
         let set = keep_same(old.map(|s| &s.set), lists);

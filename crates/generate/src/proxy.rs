@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use lateen_xds::istio::NameTable;
 use lateen_xds::pb::envoy::config::core::v3::Node;
 use lateen_xds::pb::google::protobuf::{Struct, value::Kind};
 
@@ -111,6 +112,11 @@ impl Proxy {
         } else {
             Naming::Addressed
         }
+    }
+
+    /// Whether its agent takes names each by itself, as Lateen's says that it does (`LATEEN_NAMES_BY_HOST`).
+    pub fn names_by_host(&self) -> bool {
+        self.naming() != Naming::Elsewhere && self.metadata.contains_key(NameTable::BY_HOST)
     }
 
     /// Reads an xDS node.

@@ -16,6 +16,8 @@ pub(crate) struct ScopeKey {
     pub namespace: Arc<str>,
     /// Who resolves names for the applications.
     pub naming: Naming,
+    /// Whether they get their names each by itself.
+    pub names_by_host: bool,
     /// The Sidecar that applies, as namespace and name.
     pub sidecar: Option<(Arc<str>, Arc<str>)>,
     /// The Telemetries that apply, as namespace and name.

@@ -90,6 +90,13 @@ pub struct NameInfo {
 }
 
 impl NameTable {
+    /// The name of the one resource that holds the whole table.
+    pub const WHOLE: &'static str = "names";
+    /// The key of the node's metadata by which an agent says that it takes a table for each host, which its resource is
+    /// named after.
+    pub const BY_HOST: &'static str = "LATEEN_NAMES_BY_HOST";
+    /// The name of a last, empty table among those of hosts. Resources come sorted by name, so that who has it has the others.
+    pub const LAST: &'static str = "~";
     /// The registry of Kubernetes services, which may be called by short names.
     pub const KUBERNETES: &'static str = "Kubernetes";
     /// The registry of ServiceEntries.

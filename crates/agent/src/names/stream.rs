@@ -26,7 +26,7 @@ use super::table::Names;
 use crate::security::{Backoff, Control};
 
 const STREAM: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-/// Largest table in octets: some hundred thousand names.
+/// Largest message in octets: a whole table of some hundred thousand names.
 const MAX_TABLE: usize = 32 << 20;
 /// Waits between attempts.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -84,13 +84,14 @@ async fn send(client: &mut Client, requests: &mpsc::Sender<Bytes>) -> Result<()>
     Ok(())
 }
 
-/// Takes the table. There is one resource, and it is the whole of it; what is gone leaves the last table in its place.
+/// Takes tables: one for each host from our own control plane, one for all from others'.
 fn apply(update: &Update, names: &Names) -> Vec<Rejection> {
     let mut rejected = Vec::new();
+    names.remove(&update.removed);
     for resource in &update.resources {
         let Some(any) = &resource.resource else { continue };
         match NameTable::decode(any.value.as_slice()) {
-            Ok(table) => names.replace(table),
+            Ok(table) => names.put(&resource.name, &table),
             Err(error) => {
                 rejected.push(Rejection { name: resource.name.clone(), reason: error.to_string() });
             }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use lateen_dns::{Asked, RCODE, Records, TYPE, Verdict, Zone, address, alias};
@@ -27,7 +28,9 @@ pub struct Place {
 /// The names that the mesh knows.
 #[derive(Debug)]
 pub struct Names {
-    table: RwLock<Option<Arc<Table>>>,
+    table: RwLock<Table>,
+    /// Whether every name has come that there was when the agent asked first.
+    ready: AtomicBool,
     /// What makes short names of Kubernetes services full ones, the nearest first.
     suffixes: Vec<String>,
     /// The first search domain with its dot before it.
@@ -39,18 +42,25 @@ pub struct Names {
     forwarded: AtomicU64,
 }
 
-type Table = HashMap<String, Entry>;
+type Entries = HashMap<String, Entry>;
 
 #[derive(Debug, Default)]
+struct Table {
+    entries: Entries,
+    /// What came in tables that are not those of one host, by the tables' names.
+    wholes: HashMap<String, Vec<String>>,
+}
+
+#[derive(Clone, Debug)]
 struct Entry {
-    v4: Box<[Ipv4Addr]>,
-    v6: Box<[Ipv6Addr]>,
+    v4: Arc<[Ipv4Addr]>,
+    v6: Arc<[Ipv6Addr]>,
     /// Whether short names lead to it.
     kubernetes: bool,
 }
 
 impl Names {
-    /// No table yet.
+    /// No name yet.
     pub fn new(place: Place) -> Names {
         let Place { namespace, domain, search, control } = place;
         let (namespace, domain) = (namespace.to_ascii_lowercase(), domain.to_ascii_lowercase());
@@ -60,6 +70,7 @@ impl Names {
         suffixes.extend(services.split_once('.').map(|(_, cluster)| format!(".{cluster}")));
         Names {
             table: RwLock::default(),
+            ready: AtomicBool::default(),
             suffixes,
             search: search.map(|search| format!(".{search}")),
             control: control.to_ascii_lowercase(),
@@ -69,20 +80,32 @@ impl Names {
         }
     }
 
-    /// Puts a table in the place of the last one. Addresses that are none are left out.
-    pub fn replace(&self, table: NameTable) {
-        let entries = table
-            .table
-            .into_iter()
-            .map(|(host, info)| (host.trim_end_matches('.').to_ascii_lowercase(), Entry::of(&info)));
-        let table: Table = entries.filter(|(_, e)| !e.v4.is_empty() || !e.v6.is_empty()).collect();
-        tracing::debug!(names = table.len(), "names");
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(table));
+    /// Puts a table in the place of the last one of its name. Addresses that are none are left out.
+    pub fn put(&self, name: &str, table: &NameTable) {
+        let is_host = table.table.len() == 1 && table.table.contains_key(name);
+        let entries = table.table.iter().map(|(host, info)| (canonical(host), Entry::of(info)));
+        let entries: Vec<_> = entries.filter(|(_, e)| !e.v4.is_empty() || !e.v6.is_empty()).collect();
+        let mut known = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        known.remove(name);
+        if !is_host {
+            known.wholes.insert(name.to_owned(), entries.iter().map(|(host, _)| host.clone()).collect());
+            // Among the tables of hosts this one is the last.
+            self.ready.store(true, Release);
+        }
+        known.entries.extend(entries);
     }
 
-    /// Whether there has been a table.
+    /// Forgets tables.
+    pub fn remove(&self, names: &[String]) {
+        if !names.is_empty() {
+            let mut known = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            names.iter().for_each(|name| known.remove(name));
+        }
+    }
+
+    /// Whether every name has come that there was when the agent asked first.
     pub fn is_ready(&self) -> bool {
-        self.table().is_some()
+        self.ready.load(Acquire)
     }
 
     /// Questions, and those among them that were left to others.
@@ -90,37 +113,37 @@ impl Names {
         (self.asked.load(Relaxed), self.forwarded.load(Relaxed))
     }
 
-    fn table(&self) -> Option<Arc<Table>> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The entry of a name, and the name that it is the canonical one of where that is another.
-    fn find<'t, 'n>(&self, table: &'t Table, name: &'n str) -> Option<(&'t Entry, Option<&'n str>)> {
+    /// The entry of a name, and the name that it is an alias of where that is another.
+    fn find<'n>(&self, name: &'n str) -> Option<(Entry, Option<&'n str>)> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = &table.entries;
         let stripped = self.search.as_deref().and_then(|search| name.strip_suffix(search));
         let stripped = stripped.filter(|rest| !rest.is_empty());
         // Resolvers try the first search domain before the name itself; they are spared the way through the others.
-        self.exact(table, name)
+        let found = self
+            .exact(entries, name)
             .map(|entry| (entry, None))
-            .or_else(|| stripped.and_then(|rest| Some((self.exact(table, rest)?, stripped))))
-            .or_else(|| Some((wildcard(table, name)?, None)))
-            .or_else(|| stripped.and_then(|rest| Some((wildcard(table, rest)?, stripped))))
+            .or_else(|| stripped.and_then(|rest| Some((self.exact(entries, rest)?, stripped))))
+            .or_else(|| Some((wildcard(entries, name)?, None)))
+            .or_else(|| stripped.and_then(|rest| Some((wildcard(entries, rest)?, stripped))));
+        found.map(|(entry, of)| (entry.clone(), of))
     }
 
     /// The entry of a full name, or of a Kubernetes service's short one.
-    fn exact<'t>(&self, table: &'t Table, name: &str) -> Option<&'t Entry> {
-        table.get(name).or_else(|| {
+    fn exact<'t>(&self, entries: &'t Entries, name: &str) -> Option<&'t Entry> {
+        entries.get(name).or_else(|| {
             let full = self.suffixes.iter().map(|suffix| format!("{name}{suffix}"));
-            full.filter_map(|full| table.get(&full)).find(|entry| entry.kubernetes)
+            full.filter_map(|full| entries.get(&full)).find(|entry| entry.kubernetes)
         })
     }
 
     /// What becomes of a name that others are asked for and do not know.
-    fn unknown(&self, has_table: bool, name: &str) -> RCODE {
+    fn unknown(&self, name: &str) -> RCODE {
         let rest = name.strip_prefix(&self.control);
         let is_control = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        // Before there is a table nobody can say that a name does not exist: the client is to ask again. The control
+        // Before all names are there nobody can say that one does not exist: the client is to ask again. The control
         // plane's own name is looked for by search domains, of which the wrong ones must be passed.
-        if has_table || is_control { RCODE::NameError } else { RCODE::ServerFailure }
+        if is_control || self.is_ready() { RCODE::NameError } else { RCODE::ServerFailure }
     }
 }
 
@@ -131,10 +154,8 @@ impl Zone for Names {
             self.forwarded.fetch_add(1, Relaxed);
             Verdict::Elsewhere { missing }
         };
-        let table = self.table();
-        let found = table.as_deref().and_then(|table| self.find(table, &asked.name));
-        let Some((entry, canonical)) = found else {
-            return elsewhere(self.unknown(table.is_some(), &asked.name));
+        let Some((entry, canonical)) = self.find(&asked.name) else {
+            return elsewhere(self.unknown(&asked.name));
         };
         let (v4, v6) = (asked.wants(TYPE::A), asked.wants(TYPE::AAAA));
         if !v4 && !v6 {
@@ -154,24 +175,35 @@ impl Zone for Names {
     }
 }
 
-impl Entry {
-    fn of(info: &NameInfo) -> Entry {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for ip in info.ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()) {
-            match ip {
-                IpAddr::V4(ip) => v4.push(ip),
-                IpAddr::V6(ip) => v6.push(ip),
-            }
+impl Table {
+    /// Forgets what came under a name.
+    fn remove(&mut self, name: &str) {
+        match self.wholes.remove(name) {
+            Some(hosts) => hosts.iter().for_each(|host| drop(self.entries.remove(host))),
+            None => drop(self.entries.remove(&canonical(name))),
         }
-        let kubernetes = info.registry == NameTable::KUBERNETES;
-        Entry { v4: v4.into(), v6: v6.into(), kubernetes }
     }
 }
 
+impl Entry {
+    fn of(info: &NameInfo) -> Entry {
+        let ips = || info.ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
+        let v4 = ips().filter_map(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
+        let v6 = ips().filter_map(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
+        let kubernetes = info.registry == NameTable::KUBERNETES;
+        Entry { v4: v4.collect(), v6: v6.collect(), kubernetes }
+    }
+}
+
+/// A name as it is looked up.
+fn canonical(host: &str) -> String {
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
 /// The narrowest wildcard that a name falls under.
-fn wildcard<'t>(table: &'t Table, name: &str) -> Option<&'t Entry> {
+fn wildcard<'t>(entries: &'t Entries, name: &str) -> Option<&'t Entry> {
     let parents = name.match_indices('.').map(|(dot, _)| format!("*{}", &name[dot..]));
-    parents.chain(["*".to_owned()]).find_map(|parent| table.get(&parent))
+    parents.chain(["*".to_owned()]).find_map(|parent| entries.get(&parent))
 }
 
 /// A list, beginning at another place each turn.

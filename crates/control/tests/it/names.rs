@@ -12,6 +12,7 @@ use crate::objects::{bookinfo, deploy};
 
 const SIDECAR: &str = "sidecar~10.244.1.1~productpage-v1.default~default.svc.cluster.local";
 const DNS_CAPTURE: &[(&str, &str)] = &[("DNS_CAPTURE", "true")];
+const BY_HOST: &[(&str, &str)] = &[("DNS_CAPTURE", "true"), (NameTable::BY_HOST, "true")];
 
 fn hosts(client: &AdsClient) -> Vec<String> {
     let (_, body) = &client.held[&Names]["names"];
@@ -23,15 +24,16 @@ async fn an_agents_stream_gets_the_table_and_each_change_and_is_no_proxy() {
     let api = FakeApi::start().await;
     bookinfo(&api);
     let running = Running::start(api).await;
-    let mut agent = AdsClient::connect_with(running.addresses.xds, SIDECAR, "lateen", DNS_CAPTURE).await;
+    let mut agent = AdsClient::connect_with(running.addresses.xds, SIDECAR, "lateen", BY_HOST).await;
     agent.subscribe(Names, &[]).await;
-    agent.receive(None).await;
-    assert!(hosts(&agent).contains(&"reviews.default.svc.cluster.local".to_owned()), "{:?}", hosts(&agent));
+    let first = agent.receive(None).await;
+    assert_eq!(first.resources.last().map(|r| r.name.as_str()), Some(NameTable::LAST), "in order");
+    assert!(agent.names(Names).contains("reviews.default.svc.cluster.local"), "{:?}", agent.names(Names));
     assert_eq!(get_json(running.addresses.monitoring, "/debug/syncz").await.as_array().unwrap().len(), 0);
     deploy(&running.api, 9, "added", &["v1"]);
-    while !hosts(&agent).contains(&"added.default.svc.cluster.local".to_owned()) {
-        agent.receive(None).await;
-    }
+    let push = agent.receive(None).await;
+    let sent: Vec<_> = push.resources.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(sent, ["added.default.svc.cluster.local"], "what changed, and no more");
     running.stop().await;
 }
 

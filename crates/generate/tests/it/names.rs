@@ -89,7 +89,21 @@ fn captured(more: &[(&str, &str)]) -> Proxy {
 fn table(resources: &ProxyResources) -> BTreeMap<String, NameInfo> {
     let all: Vec<_> = resources.iter(TypeUrl::NameTable).collect();
     let [one] = all.as_slice() else { panic!("{} tables", all.len()) };
+    assert_eq!(&*one.name, NameTable::WHOLE);
     NameTable::decode(one.body.clone()).unwrap().table
+}
+
+/// The tables of hosts, joined.
+fn by_host(resources: &ProxyResources) -> BTreeMap<String, NameInfo> {
+    let mut joined = BTreeMap::new();
+    let mut all: Vec<_> = resources.iter(TypeUrl::NameTable).collect();
+    assert_eq!(&*all.pop().unwrap().name, NameTable::LAST);
+    for one in all {
+        let table = NameTable::decode(one.body.clone()).unwrap().table;
+        assert_eq!(table.keys().collect::<Vec<_>>(), [&*one.name]);
+        joined.extend(table);
+    }
+    joined
 }
 
 fn ips<'a>(table: &'a BTreeMap<String, NameInfo>, host: &str) -> Vec<&'a str> {
@@ -114,6 +128,29 @@ fn services_entries_and_pods_are_in_the_table_with_their_addresses() {
     assert!(ips(&table, "auto.internal")[0].starts_with("240.240."));
     assert!(!table.contains_key("alias.default.svc.cluster.local"), "its name servers know it");
     assert!(!table.contains_key("hidden.internal"), "it is not exported");
+}
+
+#[test]
+fn lateens_agents_get_each_name_by_itself_and_of_a_change_what_it_touches() {
+    let mut cluster = world();
+    let mut generator = Generator::new(cluster.mesh());
+    let each = captured(&[(NameTable::BY_HOST, "true")]);
+    let before = generator.resources(&each);
+    assert_eq!(by_host(&before), table(&generator.resources(&captured(&[]))));
+    cluster.apply("{apiVersion: v1, kind: Service, metadata: {name: more}, spec: {clusterIP: 10.96.1.9, ports: [{port: 80}]}}");
+    pods(&mut cluster, &[("10.244.0.8", None)]);
+    let (mesh, changes) = cluster.world.snapshot();
+    generator.step(mesh, &changes);
+    let after = generator.resources(&each);
+    let delta = after.diff(&before);
+    let of = |names: &mut dyn Iterator<Item = String>| names.collect::<Vec<_>>();
+    let changed = delta.of(TypeUrl::NameTable).flat_map(|d| &d.changed).map(|r| r.name.to_string());
+    assert_eq!(
+        of(&mut changed.into_iter()),
+        ["db.default.svc.cluster.local", "more.default.svc.cluster.local"]
+    );
+    let removed = delta.of(TypeUrl::NameTable).flat_map(|d| &d.removed).map(|name| name.to_string());
+    assert_eq!(of(&mut removed.into_iter()), ["db-0.db.default.svc.cluster.local"]);
 }
 
 #[test]

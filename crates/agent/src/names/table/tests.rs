@@ -37,7 +37,7 @@ fn table() -> NameTable {
 
 fn known() -> Names {
     let names = names();
-    names.replace(table());
+    names.put(NameTable::WHOLE, &table());
     names
 }
 
@@ -126,7 +126,39 @@ fn before_the_first_table_nothing_is_missing_but_what_the_control_plane_is_searc
     assert_eq!(ask(&names, "address.internal", TYPE::A), Err(RCODE::ServerFailure));
     assert_eq!(ask(&names, "istiod.istio-system.svc.shop.svc.cluster.local", TYPE::A), Err(RCODE::NameError));
     assert_eq!(ask(&names, "istiod.istio-system.svcx", TYPE::A), Err(RCODE::ServerFailure));
-    names.replace(NameTable::default());
+    names.put(NameTable::LAST, &NameTable::default());
     assert!(names.is_ready());
     assert_eq!(ask(&names, "address.internal", TYPE::A), Err(RCODE::NameError));
+}
+
+#[test]
+fn tables_of_hosts_come_change_and_go_one_by_one() {
+    let names = names();
+    let one = |host: &str, info: NameInfo| NameTable { table: BTreeMap::from([(host.to_owned(), info)]) };
+    for (host, info) in table().table {
+        assert!(!names.is_ready());
+        names.put(&host, &one(&host, info));
+    }
+    names.put(NameTable::LAST, &NameTable::default());
+    assert!(names.is_ready());
+    assert_eq!(ask(&names, "web", TYPE::A).unwrap(), "web=10.96.0.1");
+    let host = "web.shop.svc.cluster.local";
+    let mut moved = table().table.remove(host).unwrap();
+    moved.ips = vec!["10.96.0.9".into()];
+    names.put(host, &one(host, moved));
+    assert_eq!(ask(&names, "web", TYPE::A).unwrap(), "web=10.96.0.9");
+    names.remove(&[host.to_owned(), "Address.Internal".to_owned()]);
+    assert_eq!(ask(&names, "web", TYPE::A), Err(RCODE::NameError));
+    assert_eq!(ask(&names, "address.internal", TYPE::A), Err(RCODE::NameError));
+    assert_eq!(ask(&names, "db-0.db", TYPE::A).unwrap(), "db-0.db=10.244.0.1");
+}
+
+#[test]
+fn a_whole_table_takes_the_place_of_the_one_before() {
+    let names = known();
+    let mut later = table();
+    later.table.retain(|host, _| host.starts_with("db."));
+    names.put(NameTable::WHOLE, &later);
+    assert_eq!(ask(&names, "web", TYPE::A), Err(RCODE::NameError));
+    assert!(ask(&names, "db", TYPE::A).is_ok());
 }
