@@ -62,13 +62,16 @@ fn strict() -> Value {
     })
 }
 
+/// The mode from the proxy's configuration, and names resolved by the agent.
+const CONFIG: &str = "interceptionMode: TPROXY\nproxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}\n";
+
 /// The applications, and whether they see who calls them.
 fn applications(envoy: Option<&Path>) -> Vec<(&'static str, bool, Value)> {
     let mode = "sidecar.istio.io/interceptionMode";
     let mut all = vec![
         ("redirected", false, json!({mode: "REDIRECT"})),
         ("transparent", true, json!({mode: "TPROXY"})),
-        ("configured", true, json!({"proxy.istio.io/config": "interceptionMode: TPROXY"})),
+        ("configured", true, json!({"proxy.istio.io/config": CONFIG})),
     ];
     if let Some(envoy) = envoy {
         let config = format!("proxyMetadata: {{PROXY_BINARY: {}}}", envoy.display());

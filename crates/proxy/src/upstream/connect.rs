@@ -91,6 +91,8 @@ async fn connect(
     settings: &UpstreamSocket,
     client: Option<&UpstreamSource>,
 ) -> io::Result<TcpStream> {
+    // The kernel sends no answers from loopback to an address elsewhere (`__mkroute_output`).
+    let client = client.filter(|client| !address.ip().is_loopback() || client.address.is_loopback());
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     let options = socket2::SockRef::from(&socket);
     if let Some(mark) = client.and_then(|client| client.mark).or(settings.mark) {

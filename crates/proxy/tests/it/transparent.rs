@@ -16,6 +16,8 @@ const POD: &str = "10.244.0.9";
 const CLIENTS: [&str; 2] = ["10.244.0.1", "10.244.0.2"];
 const PORT: u16 = 8080;
 const TCP_PORT: u16 = 7070;
+/// What a Sidecar leads to the application on loopback (`ingress[].defaultEndpoint`).
+const LED_PORT: u16 = 7171;
 const INBOUND: u16 = 15006;
 /// What Istio's control plane says in `original_src`, and istio-iptables in `-t`.
 const TPROXY_MARK: u32 = 1337;
@@ -157,6 +159,8 @@ fn sidecar() -> Proxy {
     proxy.listener(Listener::simple("virtualInbound", address, FilterChain::plain(Terminal::Close)));
     let mut listener = Listener::simple("virtualInbound", address, any);
     listener.filter_chains.push(of(TCP_PORT, Terminal::Tcp(Arc::new(TcpProxy::to("tcp", tcp, 2)))));
+    let loopback = proxy.cluster("inbound|7171||", &[([127, 0, 0, 1], TCP_PORT).into()]);
+    listener.filter_chains.push(of(LED_PORT, Terminal::Tcp(Arc::new(TcpProxy::to("led", loopback, 2)))));
     listener.transparent = true;
     listener.listener_filters.original_dst = true;
     listener.listener_filters.original_src = Some(OriginalSource { mark: Some(TPROXY_MARK) });
@@ -197,9 +201,12 @@ fn inside() {
     application(TCP_PORT, false);
     let proxy = sidecar();
     each_client_is_seen(&outside);
-    let mut raw = String::new();
-    outside.connect(CLIENTS[1], TCP_PORT).read_to_string(&mut raw).unwrap();
-    assert!(raw.starts_with(CLIENTS[1]), "TCP: {raw}");
+    // Loopback cannot be reached from an address elsewhere.
+    for (port, seen) in [(TCP_PORT, CLIENTS[1]), (LED_PORT, "127.0.0.1:")] {
+        let mut raw = String::new();
+        outside.connect(CLIENTS[1], port).read_to_string(&mut raw).unwrap();
+        assert!(raw.starts_with(seen), "TCP on port {port}: {raw}");
+    }
     // Who finds the proxy itself is not led in circles.
     assert_eq!(asked(&mut outside.connect(CLIENTS[0], INBOUND)).status(), 503);
     // The application calls its own service: by the proxy's outbound side, and back through its inbound one.
