@@ -2,6 +2,7 @@
 
 mod config_map;
 mod edge;
+mod mounted;
 
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ fn speak(arguments: &[&str]) {
     the_meshs_own_connections_end_or_pass(&edge);
     what_cannot_be_used_closes_its_host_only(&mut edge);
     a_new_certificate_is_shown_at_once(&mut edge);
+    mounted::certificates_come_from_files_of_the_pod(&mut edge, &servers);
 }
 
 /// Writes a Secret of each form, and gives the servers that name them.
