@@ -11,13 +11,13 @@
 
 mod apply;
 mod arguments;
+mod dns;
 mod identity;
 mod redirect;
 mod routes;
 mod ruleset;
 mod tproxy;
 mod validation;
-mod zones;
 
 pub use apply::{enter, run};
 pub use arguments::{Accepted, Arguments, Capture, Mode, Ports, Ranges};

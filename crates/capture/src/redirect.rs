@@ -5,16 +5,12 @@ use std::net::IpAddr;
 use lateen_netfilter::{Chain, Cmp, Hook, Prefix, Proto, Rule, Side, Verdict};
 
 use crate::ruleset::locals;
-use crate::{Capture, Mode, Ports, Ranges};
+use crate::{Capture, Mode, Ports, Ranges, dns};
 
 const INBOUND: &str = "ISTIO_INBOUND";
 const IN_REDIRECT: &str = "ISTIO_IN_REDIRECT";
 const OUTPUT: &str = "ISTIO_OUTPUT";
-const OUTPUT_DNS: &str = "ISTIO_OUTPUT_DNS";
 const REDIRECT: &str = "ISTIO_REDIRECT";
-pub(crate) const DNS_PORT: u16 = 53;
-/// Where the agent resolves names.
-pub(crate) const PROXY_DNS_PORT: u16 = 15053;
 
 /// The chains of a capture; inbound ones are left to TPROXY in its mode.
 pub(crate) fn chains(capture: &Capture) -> Vec<Chain> {
@@ -26,7 +22,7 @@ pub(crate) fn chains(capture: &Capture) -> Vec<Chain> {
     chains.push(Chain::regular(IN_REDIRECT).rule(tcp().redirect(capture.inbound_port)));
     chains.push(output(capture));
     if capture.dns.is_some() {
-        chains.push(output_dns(capture));
+        chains.push(dns::redirected(capture));
     }
     chains.push(Chain::regular(REDIRECT).rule(tcp().redirect(capture.outbound_port)));
     chains
@@ -101,7 +97,7 @@ fn output(capture: &Capture) -> Chain {
     }
     chain = exempt(capture, chain);
     if capture.dns.is_some() {
-        chain = chain.rule(Rule::new().verdict(jump(OUTPUT_DNS)));
+        chain = chain.rule(Rule::new().verdict(jump(dns::OUTPUT)));
     }
     chain = owners(capture, chain);
     for local in locals(capture) {
@@ -129,7 +125,7 @@ fn owners(capture: &Capture, mut chain: Chain) -> Chain {
 /// else it leaves. What others send over loopback stays there.
 fn exempt(capture: &Capture, mut chain: Chain) -> Chain {
     let own = match capture.dns {
-        Some(_) => vec![DNS_PORT, capture.tunnel_port],
+        Some(_) => vec![dns::PORT, capture.tunnel_port],
         None => vec![capture.tunnel_port],
     };
     for identity in &capture.identities {
@@ -141,7 +137,7 @@ fn exempt(capture: &Capture, mut chain: Chain) -> Chain {
     }
     let mut others = Rule::new().oif(Cmp::Eq, "lo");
     others = match capture.dns {
-        Some(_) => others.dport(Proto::Tcp, Cmp::Ne, &[DNS_PORT]),
+        Some(_) => others.dport(Proto::Tcp, Cmp::Ne, &[dns::PORT]),
         None => others.proto(Cmp::Eq, Proto::Tcp),
     };
     others = capture.identities.iter().fold(others, |rule, identity| identity.of(rule, Cmp::Ne));
@@ -170,30 +166,6 @@ fn destinations(capture: &Capture, mut chain: Chain) -> Chain {
             chain.rule(Rule::new().addr(Side::Destination, Cmp::Eq, range).verdict(jump(REDIRECT)))
         }),
     }
-}
-
-fn output_dns(capture: &Capture) -> Chain {
-    let mut chain = Chain::regular(OUTPUT_DNS);
-    let query = |proto: Proto| Rule::new().dport(proto, Cmp::Eq, &[DNS_PORT]);
-    for rule in to_servers(capture, Side::Destination, query(Proto::Tcp)) {
-        chain = chain.rule(rule.redirect(PROXY_DNS_PORT));
-    }
-    for identity in &capture.identities {
-        chain = chain.rule(identity.of(query(Proto::Udp), Cmp::Eq).verdict(Verdict::Return));
-    }
-    for rule in to_servers(capture, Side::Destination, query(Proto::Udp)) {
-        chain = chain.rule(rule.redirect(PROXY_DNS_PORT));
-    }
-    chain
-}
-
-/// The rule for each name server at that side of a packet; one for all of them where every query is captured.
-pub(crate) fn to_servers(capture: &Capture, side: Side, rule: Rule) -> Vec<Rule> {
-    let mut servers = capture.dns.iter().flatten().peekable();
-    if servers.peek().is_none() {
-        return vec![rule];
-    }
-    servers.map(|server| rule.clone().addr(side, Cmp::Eq, Prefix::host(*server))).collect()
 }
 
 /// Ranges of the IP versions that are captured.

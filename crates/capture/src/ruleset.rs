@@ -10,7 +10,7 @@ use lateen_netfilter::{
     table_exists,
 };
 
-use crate::{Capture, Mode, redirect, tproxy, zones};
+use crate::{Capture, Mode, dns, redirect, tproxy};
 
 /// The table that holds capture; nothing else in the namespace is touched.
 pub(crate) const TABLE: &str = "lateen-capture";
@@ -26,7 +26,7 @@ impl Ruleset {
     pub fn new(capture: &Capture) -> Self {
         let mut table = Table::new(Family::Inet, TABLE);
         table.chains.extend(watching(capture));
-        table.chains.extend(zones::chains(capture));
+        table.chains.extend(dns::zones(capture));
         if capture.mode == Mode::Tproxy {
             table.chains.extend(tproxy::chains(capture));
         }
@@ -51,12 +51,12 @@ impl Ruleset {
     }
 
     fn has_zones(&self) -> bool {
-        self.table.chains.iter().any(|chain| zones::CHAINS.contains(&chain.name.as_str()))
+        self.table.chains.iter().any(|chain| dns::ZONES.contains(&chain.name.as_str()))
     }
 
     fn without_zones(&self) -> Table {
         let mut table = self.table.clone();
-        table.chains.retain(|chain| !zones::CHAINS.contains(&chain.name.as_str()));
+        table.chains.retain(|chain| !dns::ZONES.contains(&chain.name.as_str()));
         table
     }
 

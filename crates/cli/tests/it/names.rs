@@ -132,13 +132,25 @@ fn resolve(user: User, arguments: &[&str]) {
     mesh.kubectl(&["-n", "istio-system", "wait", "--for=delete", "pod", "-l", "app=istiod", "--timeout=60s"]);
     names_are_answered(&mesh);
     hosts_are_reached(&mesh);
+    mesh.kubectl(&["-n", "istio-system", "scale", "deployment/istiod", "--replicas=1"]);
+    mesh.kubectl(&["-n", "istio-system", "rollout", "status", "deployment/istiod", "--timeout=60s"]);
+    let moved = MANIFEST.replace("address.internal", "moved.internal");
+    eventually(Duration::from_secs(20), || apply(&mesh, &moved));
+    eventually(Duration::from_secs(30), || ask(&mesh, "client", "udp", "moved.internal").map(drop));
+    let (gone, _) = query(&mesh, "client", "udp", "address.internal");
+    assert_ne!(gone, 0, "the control plane took it back");
+}
+
+fn apply(mesh: &Mesh, manifest: &str) -> Result<(), String> {
+    let file = mesh.state.join("names.yaml");
+    fs::write(&file, manifest).unwrap();
+    let output = mesh.try_kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
 fn deploy(mesh: &Mesh) {
     mesh.kubectl(&["label", "namespace", "default", "istio-injection=enabled", "--overwrite"]);
-    let file = mesh.state.join("names.yaml");
-    fs::write(&file, MANIFEST).unwrap();
-    mesh.apply(&file);
+    apply(mesh, MANIFEST).unwrap();
     mesh.kubectl(&["rollout", "status", "statefulset/db", "--timeout=60s"]);
     mesh.kubectl(&["wait", "--for=condition=Available", "deployment", "--all", "--timeout=60s"]);
     // The entries are newer than the pods.
