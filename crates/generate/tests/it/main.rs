@@ -12,6 +12,7 @@ mod localities;
 mod names;
 mod patches;
 mod security;
+mod targets;
 mod telemetry;
 mod tracing;
 mod transport;
