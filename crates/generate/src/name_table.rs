@@ -44,10 +44,8 @@ pub(crate) fn list(view: &View<'_>, cache: &mut Cache) -> ResourceList {
 /// The snapshot as proxies see it for whose applications names are resolved in this way.
 pub(crate) fn snapshot(naming: Naming, mesh: &Arc<Mesh>) -> Arc<Mesh> {
     match naming {
-        Naming::Addressed if !Arc::ptr_eq(&mesh.services, &mesh.addressed_services) => {
-            Arc::new(mesh.with_chosen_addresses())
-        }
-        Naming::Addressed | Naming::Captured | Naming::Elsewhere => mesh.clone(),
+        Naming::Addressed => mesh.with_chosen_addresses().map_or_else(|| mesh.clone(), Arc::new),
+        Naming::Captured | Naming::Elsewhere => mesh.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`World`] holds the objects, takes upserts and removals and builds the next [`Mesh`], sharing with the last one
 //! everything that did not change.
 
+mod addresses;
 mod changes;
 mod credential;
 mod delegate;

@@ -1,7 +1,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
+use crate::addresses::Addresses;
 use crate::destination_rule::DestinationRules;
 use crate::envoy_filter::EnvoyFilters;
 use crate::gateway::Gateways;
@@ -24,9 +25,6 @@ pub struct Mesh {
     pub settings: Arc<Settings>,
     /// All services.
     pub services: Arc<Services>,
-    /// All services as those clients see them whose names the mesh resolves: with addresses that were chosen for those
-    /// that have none. The same as `services` where nothing was chosen.
-    pub addressed_services: Arc<Services>,
     /// All VirtualServices.
     pub virtual_services: Arc<VirtualServices>,
     /// All DestinationRules.
@@ -57,6 +55,10 @@ pub struct Services {
     all: Vec<Arc<Service>>,
     by_host: HashMap<Arc<str>, Vec<usize>>,
     by_namespace: HashMap<Arc<str>, Vec<usize>>,
+    /// Shared with the indices before and after, so that an address stays.
+    addresses: Arc<Mutex<Addresses>>,
+    /// The same services with chosen addresses, once somebody asks.
+    addressed: OnceLock<Option<Arc<Services>>>,
 }
 
 impl Services {
@@ -68,6 +70,18 @@ impl Services {
             index.by_namespace.entry(service.id.namespace.clone()).or_default().push(at);
         }
         index
+    }
+
+    /// Chooses addresses as the indices before did.
+    pub(crate) fn with_addresses(self, addresses: &Arc<Mutex<Addresses>>) -> Self {
+        Services { addresses: addresses.clone(), ..self }
+    }
+
+    /// The services as those clients see them whose names the mesh resolves: with addresses that are chosen for those that
+    /// want one. `None` where none does. Worked out when it is asked for first.
+    fn addressed(&self) -> Option<&Arc<Services>> {
+        let choose = || self.addresses.lock().unwrap_or_else(PoisonError::into_inner).choose(&self.all);
+        self.addressed.get_or_init(choose).as_ref()
     }
 
     /// Every service, sorted by host, then by namespace.
@@ -112,9 +126,10 @@ impl Mesh {
         Mesh { settings, ..self.clone() }
     }
 
-    /// The same snapshot as clients see it whose names the mesh resolves, see [`Mesh::addressed_services`].
-    pub fn with_chosen_addresses(&self) -> Mesh {
-        Mesh { services: self.addressed_services.clone(), ..self.clone() }
+    /// The same snapshot as clients see it whose names the mesh resolves: services that want an address have one that is
+    /// chosen for them. `None` where none wants one.
+    pub fn with_chosen_addresses(&self) -> Option<Mesh> {
+        Some(Mesh { services: self.services.addressed()?.clone(), ..self.clone() })
     }
 
     /// The ready endpoints of a service.

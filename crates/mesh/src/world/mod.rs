@@ -1,19 +1,19 @@
 //! The mutable side: objects in their distilled form, and what changed since the last snapshot.
 
-mod addresses;
 mod endpoints;
 mod resource;
 mod security;
 mod tuning;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use lateen_api::{ServiceEntry, WorkloadEntry};
 
 pub use resource::Resource;
 
+use crate::addresses::Addresses;
 use crate::destination_rule::DestinationRules;
 use crate::mesh::{Services, Workloads};
 use crate::sidecar::Sidecars;
@@ -35,7 +35,7 @@ pub struct World {
     settings: Arc<Settings>,
     /// Services by the object that declares them; a ServiceEntry declares one for each host.
     services: HashMap<ConfigKey, Vec<Arc<Service>>>,
-    addresses: addresses::Addresses,
+    addresses: Arc<Mutex<Addresses>>,
     slices: HashMap<ConfigKey, Slice>,
     /// Slices by the service they belong to (namespace, name).
     slices_of: HashMap<(Arc<str>, Arc<str>), BTreeSet<ConfigKey>>,
@@ -180,8 +180,8 @@ impl World {
         let has = |kind: Kind| stale.contains(&kind) || stale.contains(&Kind::MeshConfig);
         let settings = &self.settings;
         if has(Kind::Service) {
-            mesh.services = Arc::new(Services::index(self.services.values().flatten()));
-            mesh.addressed_services = self.addresses.choose(&mesh.services);
+            let services = Services::index(self.services.values().flatten());
+            mesh.services = Arc::new(services.with_addresses(&self.addresses));
         }
         if has(Kind::VirtualService) {
             let default = &settings.default_virtual_service_export;

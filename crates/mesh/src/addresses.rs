@@ -18,7 +18,7 @@ const SLOTS: u32 = 256 * LAST_OCTETS;
 
 /// The addresses that were chosen.
 #[derive(Debug, Default)]
-pub(super) struct Addresses {
+pub(crate) struct Addresses {
     slots: HashMap<ServiceId, u32>,
     /// Services with their address, by host and the object's name.
     made: HashMap<(ServiceId, Arc<str>), Made>,
@@ -31,14 +31,14 @@ struct Made {
 }
 
 impl Addresses {
-    /// The services, with an address for each that wants one; the same index where none does.
-    pub fn choose(&mut self, services: &Arc<Services>) -> Arc<Services> {
-        let mut wanting: Vec<&Arc<Service>> = services.all().iter().filter(|s| s.wants_address).collect();
+    /// The services, with an address for each that wants one; `None` where none does.
+    pub fn choose(&mut self, services: &[Arc<Service>]) -> Option<Arc<Services>> {
+        let mut wanting: Vec<&Arc<Service>> = services.iter().filter(|s| s.wants_address).collect();
         let ids: HashSet<&ServiceId> = wanting.iter().map(|s| &s.id).collect();
         self.slots.retain(|id, _| ids.contains(id));
         if wanting.is_empty() {
             self.made.clear();
-            return services.clone();
+            return None;
         }
         // Of two names that fall on one place the older keeps it.
         wanting.sort_by(|a, b| a.meta.created.cmp(&b.meta.created).then_with(|| a.id.cmp(&b.id)));
@@ -50,7 +50,11 @@ impl Addresses {
             let known = self.made.remove(&key).filter(|known| Arc::ptr_eq(&known.of, service));
             let one = known.unwrap_or_else(|| Made {
                 of: service.clone(),
-                service: Arc::new(Service { addresses: vec![address(slot)], ..(**service).clone() }),
+                service: Arc::new(Service {
+                    addresses: vec![address(slot)],
+                    wants_address: false,
+                    ..(**service).clone()
+                }),
             });
             made.insert(key, one);
         }
@@ -60,8 +64,8 @@ impl Addresses {
             let made = if service.wants_address { self.made.get(&key()) } else { None };
             made.map_or_else(|| service.clone(), |made| made.service.clone())
         };
-        let all: Vec<Arc<Service>> = services.all().iter().map(with_address).collect();
-        Arc::new(Services::index(all.iter()))
+        let all: Vec<Arc<Service>> = services.iter().map(with_address).collect();
+        Some(Arc::new(Services::index(all.iter())))
     }
 
     /// The place of a name: its own if it has one, else the first free one from where it falls. `None` when all are taken.
@@ -112,7 +116,7 @@ mod tests {
     }
 
     fn chosen(addresses: &mut Addresses, services: &[Arc<Service>]) -> Vec<String> {
-        let services = addresses.choose(&Arc::new(Services::index(services.iter())));
+        let services = addresses.choose(services).unwrap();
         let one = |s: &Arc<Service>| s.addresses.iter().map(|a| a.ip.to_string()).collect();
         services.all().iter().map(one).collect()
     }
@@ -133,12 +137,11 @@ mod tests {
     fn what_did_not_change_is_the_same_object() {
         let mut addresses = Addresses::default();
         let (a, b) = (dns("a.example", 1), dns("b.example", 1));
-        let before = addresses.choose(&Arc::new(Services::index([&a].into_iter())));
-        let after = addresses.choose(&Arc::new(Services::index([&a, &b].into_iter())));
+        let before = addresses.choose(std::slice::from_ref(&a)).unwrap();
+        let after = addresses.choose(&[a, b]).unwrap();
         assert!(Arc::ptr_eq(&before.all()[0], &after.all()[0]));
         let fixed = entry("c.example", 1, serde_json::json!({"addresses": ["192.0.2.1"]}), &[]);
-        let plain = Arc::new(Services::index([&fixed].into_iter()));
-        assert!(Arc::ptr_eq(&addresses.choose(&plain), &plain), "nobody wants one");
+        assert!(addresses.choose(&[fixed]).is_none(), "nobody wants one");
     }
 
     #[test]
