@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lateen_dns::ResolvConf;
 
-use crate::{Arguments, Capture, Error, Mode, Ruleset, routes, validation};
+use crate::{Arguments, Backend, Capture, Error, Mode, Ruleset, routes, validation};
 
 /// Does what `lateen capture` was asked: prints, applies, checks or removes capture in the current network namespace, or
 /// in the one that the arguments name (then the calling thread stays there). Returns what to print.
@@ -20,6 +20,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Error> {
     let addresses = addresses();
     let ipv6 = addresses.iter().any(IpAddr::is_ipv6);
     let capture = arguments.resolve(None, ipv6, ResolvConf::read().nameservers)?;
+    let chosen = arguments.backend()?;
     if arguments.cleanup {
         if !arguments.dry_run {
             Ruleset::remove()?;
@@ -28,25 +29,31 @@ pub fn run(arguments: &Arguments) -> Result<String, Error> {
         return Ok(String::new());
     }
     let ruleset = Ruleset::new(&capture);
+    let mut used = None;
     if !arguments.dry_run && !arguments.skip_rule_apply {
-        apply(&capture, &ruleset)?;
+        used = Some(apply(&capture, &ruleset, chosen)?);
     }
     if arguments.run_validation && !arguments.dry_run {
         validation::validate(&capture, &addresses, arguments.iptables_probe_port, arguments.probe_timeout)?;
         return Ok("the pod's traffic is captured\n".to_owned());
     }
-    Ok(ruleset.to_string())
+    used.unwrap_or_else(|| Backend::foreseen(&ruleset, chosen)).text(&ruleset)
 }
 
-fn apply(capture: &Capture, ruleset: &Ruleset) -> Result<(), Error> {
+fn apply(capture: &Capture, ruleset: &Ruleset, chosen: Option<Backend>) -> Result<Backend, Error> {
     match capture.mode {
         Mode::Tproxy => routes::add(capture)?,
         // An earlier capture may have been a transparent one.
         Mode::Redirect => routes::remove(capture)?,
     }
-    ruleset.apply()?;
-    tracing::info!(outbound = capture.outbound_port, inbound = capture.inbound_port, "traffic is captured");
-    Ok(())
+    let backend = Backend::apply(ruleset, chosen)?;
+    tracing::info!(
+        ?backend,
+        outbound = capture.outbound_port,
+        inbound = capture.inbound_port,
+        "traffic is captured"
+    );
+    Ok(backend)
 }
 
 /// Moves the calling thread into a network namespace, which a file stands for (`/proc/PID/ns/net`, `/run/netns/NAME`).

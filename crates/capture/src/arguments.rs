@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use lateen_netfilter::Prefix;
 
-use crate::{Error, Identity};
+use crate::values::{items, mode, numbers, prefixes, seconds};
+use crate::{Backend, Error, Identity};
 
 /// Redirects a pod's traffic through its sidecar.
 #[derive(Debug, Clone, Parser)]
@@ -82,6 +83,16 @@ pub struct Arguments {
     /// Do not capture traffic of sockets with this mark; the proxy sets it where it cannot run as a user of its own
     #[arg(long, env = "LATEEN_SOCKET_MARK", value_name = "MARK")]
     pub socket_mark: Option<u32>,
+    /// Capture by nothing else than iptables (legacy) or nftables (nft) [default: nftables, and iptables where the kernel
+    /// has no nf_tables]
+    #[arg(
+        long,
+        env = "FORCE_IPTABLES_BINARY",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "legacy|nft"
+    )]
+    pub force_iptables_binary: String,
     /// Print the ruleset and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -108,7 +119,8 @@ pub struct Arguments {
     pub accepted: Accepted,
 }
 
-/// Flags of istio-iptables that ask for what is done anyway, or for a program that is not used.
+/// Flags of istio-iptables that ask for what is done anyway. `--iptables-version` chooses as `--force-iptables-binary` does,
+/// where it tells the kind of program.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Accepted {
     #[arg(long, hide = true, env = "ISTIO_DUAL_STACK", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
@@ -202,6 +214,11 @@ pub struct Capture {
 }
 
 impl Arguments {
+    /// Which packet filter is asked for, if any.
+    pub(crate) fn backend(&self) -> Result<Option<Backend>, Error> {
+        Backend::chosen(&self.force_iptables_binary, self.accepted.iptables_version.as_deref())
+    }
+
     /// Checks the arguments. `default_mark` exempts sockets if no argument names a mark; `ipv6` tells whether the pod
     /// has IPv6 addresses; `nameservers` are those of its `/etc/resolv.conf`.
     ///
@@ -269,124 +286,6 @@ impl Arguments {
     }
 }
 
-/// A duration as Go's programs write it: `500ms`, `5s`, `1m`.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no time such as 500ms, 5s or 1m"))?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(format!("{text:?} is no time such as 500ms, 5s or 1m")),
-    }
-}
-
-fn mode(text: &str) -> Result<Mode, Error> {
-    match text.to_ascii_uppercase().as_str() {
-        "" | "REDIRECT" => Ok(Mode::Redirect),
-        "TPROXY" => Ok(Mode::Tproxy),
-        _ => Err(Error::Argument {
-            flag: "--istio-inbound-interception-mode",
-            value: text.to_owned(),
-            reason: "must be REDIRECT or TPROXY".into(),
-        }),
-    }
-}
-
-fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|item| !item.is_empty())
-}
-
-fn numbers<T: std::str::FromStr>(flag: &'static str, list: &str) -> Result<Vec<T>, Error> {
-    let bits = 8 * size_of::<T>();
-    items(list)
-        .map(|item| {
-            item.parse().map_err(|_| Error::Argument {
-                flag,
-                value: item.to_owned(),
-                reason: format!("must be numbers below 2^{bits}, separated by commas"),
-            })
-        })
-        .collect()
-}
-
-fn prefixes(flag: &'static str, list: &str) -> Result<Vec<Prefix>, Error> {
-    items(list)
-        .map(|item| item.parse().map_err(|reason| Error::Argument { flag, value: item.to_owned(), reason }))
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(arguments: &[&str]) -> Result<Capture, Error> {
-        let all = std::iter::once(&"capture").chain(arguments);
-        Arguments::parse_from(all).resolve(None, false, vec![])
-    }
-
-    #[test]
-    fn without_z_both_directions_go_to_p_as_in_istio_1_0() {
-        let seed =
-            ["-p", "15001", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "9080", "-d", ""];
-        let capture = resolve(&seed).unwrap();
-        assert_eq!((capture.outbound_port, capture.inbound_port), (15001, 15001));
-        assert_eq!(capture.inbound, Ports::Only(vec![9080]));
-        assert_eq!(capture.include, Ranges::All);
-        assert_eq!(capture.identities, [Identity::Uid(1337), Identity::Gid(1337)]);
-    }
-
-    #[test]
-    fn todays_arguments_are_understood() {
-        let capture = resolve(&[
-            "-p",
-            "15001",
-            "-z",
-            "15006",
-            "-u",
-            "1337",
-            "-m",
-            "REDIRECT",
-            "-i",
-            "*",
-            "-x",
-            "",
-            "-b",
-            "*",
-            "-d",
-            "15090,15021,15020",
-            "-q",
-            "",
-            "-o",
-            "3306,",
-        ])
-        .unwrap();
-        assert_eq!(capture.inbound_port, 15006);
-        assert_eq!(capture.inbound, Ports::AllBut(vec![15090, 15021, 15020]));
-        assert_eq!(capture.outbound_exclude, [3306]);
-    }
-
-    #[test]
-    fn the_proxys_mark_must_not_be_that_of_tproxy() {
-        let error = resolve(&["-m", "TPROXY", "--socket-mark", "1337"]).unwrap_err().to_string();
-        assert!(error.starts_with("--socket-mark \"1337\"") && error.contains("(-t)"), "{error}");
-        assert!(resolve(&["-m", "TPROXY", "--socket-mark", "1339"]).is_ok());
-        assert!(resolve(&["-m", "REDIRECT", "--socket-mark", "1337"]).is_ok());
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_named() {
-        for (arguments, flag) in [
-            (["-b", "80,http"], "--istio-inbound-ports"),
-            (["-i", "10.0.0.0/33"], "--istio-service-cidr"),
-            (["-x", "example.com"], "--istio-service-exclude-cidr"),
-            (["-m", "BOTH"], "--istio-inbound-interception-mode"),
-            (["-u", "istio-proxy"], "--proxy-uid"),
-            (["-o", "70000"], "--istio-local-outbound-ports-exclude"),
-        ] {
-            let error = resolve(&arguments).unwrap_err().to_string();
-            assert!(error.starts_with(flag), "{error}");
-        }
-    }
-}
+#[path = "arguments_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Istio's traffic capture: the arguments of istio-iptables (and of Istio 1.0's `istio-init`) become a ruleset, which
-//! is applied in the current network namespace by one nftables transaction.
+//! is applied in the current network namespace: by one nftables transaction, or by iptables where the kernel has no
+//! nf_tables.
 //!
 //! ```
 //! use clap::Parser;
@@ -11,16 +12,21 @@
 
 mod apply;
 mod arguments;
+mod backend;
 mod dns;
 mod identity;
+mod iptables;
+mod nftables;
 mod redirect;
 mod routes;
 mod ruleset;
 mod tproxy;
 mod validation;
+mod values;
 
 pub use apply::{enter, run};
 pub use arguments::{Accepted, Arguments, Capture, Mode, Ports, Ranges};
+pub use backend::Backend;
 pub use identity::Identity;
 pub use ruleset::Ruleset;
 pub use validation::NOT_CAPTURED;
@@ -41,6 +47,21 @@ pub enum Error {
     /// The kernel refused the ruleset.
     #[error(transparent)]
     Netfilter(#[from] lateen_netfilter::Error),
+    /// The programs of iptables are missing or refused the ruleset.
+    #[error(transparent)]
+    Iptables(#[from] lateen_netfilter::iptables::Error),
+    /// Neither nftables nor iptables works here.
+    #[error(
+        "traffic cannot be captured, neither by {nftables} nor by {iptables}. Either load nf_tables (with nft_chain_nat, \
+         nft_redir and, for TPROXY, nft_tproxy) into the node's kernel, or install iptables where this runs, or let the \
+         CNI plugin capture, which uses the node's iptables"
+    )]
+    NoBackend {
+        /// Why not nftables.
+        nftables: String,
+        /// Why not iptables.
+        iptables: String,
+    },
     /// The network namespace cannot be entered.
     #[error("network namespace {path}: {reason}")]
     Namespace {

@@ -3,22 +3,18 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use nix::errno::Errno;
+use lateen_netfilter::{Chain, Cmp, CtState, Family, Hook, HookPoint, Prefix, Proto, Rule, Table, Verdict};
 
-use lateen_netfilter::{
-    Batch, Chain, Cmp, CtState, Error, Family, Hook, HookPoint, Prefix, Proto, Rule, Table, Verdict,
-    table_exists,
-};
-
-use crate::{Capture, Mode, dns, redirect, tproxy};
+use crate::{Backend, Capture, Error, Mode, dns, redirect, tproxy};
 
 /// The table that holds capture; nothing else in the namespace is touched.
 pub(crate) const TABLE: &str = "lateen-capture";
 
-/// Capture as nftables, with Istio's chains.
+/// Capture as one table, with Istio's chains; it prints as nftables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
     table: Table,
+    ipv6: bool,
 }
 
 impl Ruleset {
@@ -31,51 +27,44 @@ impl Ruleset {
             table.chains.extend(tproxy::chains(capture));
         }
         table.chains.extend(redirect::chains(capture));
-        Self { table }
+        Self { table, ipv6: capture.ipv6 }
     }
 
-    /// Puts the rules in place of an earlier capture's, in the calling thread's network namespace.
-    ///
-    /// # Errors
-    /// The kernel's refusal; what was there stays.
-    pub fn apply(&self) -> Result<(), Error> {
-        match Batch::replace_table(&self.table).commit() {
-            Err(Error::Refused { errno: Errno::EOPNOTSUPP, .. }) if self.has_zones() => {
-                tracing::warn!(
-                    "this kernel tracks connections without zones: queries are kept apart by port alone"
-                );
-                Batch::replace_table(&self.without_zones()).commit()
-            }
-            outcome => outcome,
-        }
+    /// All of it.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 
-    fn has_zones(&self) -> bool {
+    /// Whether IPv6 is captured too.
+    pub(crate) fn ipv6(&self) -> bool {
+        self.ipv6
+    }
+
+    pub(crate) fn has_zones(&self) -> bool {
         self.table.chains.iter().any(|chain| dns::ZONES.contains(&chain.name.as_str()))
     }
 
-    fn without_zones(&self) -> Table {
+    /// For kernels that track connections without zones.
+    pub(crate) fn without_zones(&self) -> Table {
         let mut table = self.table.clone();
         table.chains.retain(|chain| !dns::ZONES.contains(&chain.name.as_str()));
         table
     }
 
-    /// Whether the calling thread's network namespace is captured, with whatever arguments.
+    /// Whether the calling thread's network namespace is captured, with whatever arguments, by nftables or iptables.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn is_applied() -> Result<bool, Error> {
-        table_exists(Family::Inet, TABLE)
+        Backend::is_any_applied()
     }
 
-    /// Removes capture, if there is any.
+    /// Removes capture, if there is any, from nftables and iptables.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn remove() -> Result<(), Error> {
-        let mut batch = Batch::new(Family::Inet, TABLE);
-        batch.remove_table();
-        batch.commit()
+        Backend::remove_all()
     }
 }
 

@@ -35,6 +35,9 @@ const SET_MAP: u32 = 8;
 /// Elements a message: nested attributes count their length in 16 bits.
 const ELEMENTS_PER_MESSAGE: usize = 400;
 
+/// A name that no table has.
+const NO_TABLE: &str = "lateen-rehearsal-only";
+
 /// Changes that are applied together, in order.
 #[derive(Debug)]
 pub struct Batch {
@@ -284,6 +287,20 @@ impl Batch {
                     }
                 });
             });
+        }
+    }
+
+    /// Whether the kernel knows everything that is in the batch: it reads all of it, and changes nothing.
+    ///
+    /// # Errors
+    /// As of [`Self::commit`], as far as the kernel can tell without applying it.
+    pub fn rehearse(mut self) -> Result<(), Error> {
+        // A table that cannot be: the kernel refuses the last change, and with it the batch.
+        let last = format!("delete table {} {NO_TABLE}", self.family.word());
+        self.message(DEL_TABLE, 0, last.clone(), |b, _| b.text(1, NO_TABLE));
+        match self.commit() {
+            Err(Error::Refused { change, .. }) if change == last => Ok(()),
+            outcome => outcome,
         }
     }
 

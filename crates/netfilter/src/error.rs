@@ -35,6 +35,12 @@ impl Error {
         }
     }
 
+    /// Whether the kernel lacks nf_tables, or an expression or kind of chain of the batch; lack of permission is none of it.
+    pub fn kernel_lacks(&self) -> bool {
+        let lacking = [Errno::ENOENT, Errno::EOPNOTSUPP, Errno::EPROTONOSUPPORT, Errno::EAFNOSUPPORT];
+        self.errno().is_some_and(|errno| lacking.contains(&errno))
+    }
+
     /// Whether this kernel or sandbox can never do it: no permission, or no nf_tables.
     pub fn is_unsupported(&self) -> bool {
         matches!(

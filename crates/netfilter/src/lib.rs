@@ -1,4 +1,5 @@
-//! nftables spoken over netlink, so that no `nft` or `iptables` program need be installed.
+//! nftables spoken over netlink, so that no `nft` or `iptables` program need be installed; and the same tables as input
+//! of [`iptables`] for kernels without nf_tables.
 //!
 //! A [`Batch`] collects changes (tables, chains, rules, maps, elements) and is sent as one transaction: the kernel
 //! applies all of it or nothing. [`Rule`] prints in nft's own syntax, so what a dry run shows is what is applied.
@@ -11,6 +12,7 @@ mod compile;
 mod display;
 mod error;
 mod expr;
+pub mod iptables;
 mod model;
 mod rule;
 mod set;

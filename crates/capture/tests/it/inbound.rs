@@ -125,10 +125,7 @@ fn a_namespace_can_be_named() {
     let world = World::new();
     let words = format!("-z 15006 -b * --network-namespace {} --cni-mode --dual-stack -f", world.file());
     world.outside(|| {
-        use clap::Parser;
-        let arguments =
-            lateen_capture::Arguments::parse_from(std::iter::once("capture").chain(words.split(' ')));
-        lateen_capture::run(&arguments).unwrap();
+        lateen_capture::run(&crate::arguments(&words)).unwrap();
     });
     let ears = ears(&world, &[15006], false);
     assert_eq!(inbound(&world, &ears, &format!("{POD}:80")).map(|heard| heard.port), Some(15006));

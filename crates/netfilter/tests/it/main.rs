@@ -1,6 +1,7 @@
 //! Against the kernel, in a user and network namespace of the test's own; what the kernel holds is read back with
 //! `nft` where that is installed.
 
+mod iptables;
 mod namespace;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -22,10 +23,11 @@ fn main() {
         println!("skipped: `ip link set lo up` did not work in the namespace");
         return;
     }
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 10] = [
         ("a_table_is_there_or_not", a_table_is_there_or_not),
         ("what_is_applied_lists_as_it_prints", what_is_applied_lists_as_it_prints),
         ("replacing_twice_leaves_one_copy", replacing_twice_leaves_one_copy),
+        ("a_rehearsal_tells_and_changes_nothing", a_rehearsal_tells_and_changes_nothing),
         (
             "a_refused_change_is_named_and_nothing_is_applied",
             a_refused_change_is_named_and_nothing_is_applied,
@@ -33,6 +35,14 @@ fn main() {
         ("service_maps_translate_and_follow_changes", service_maps_translate_and_follow_changes),
         ("a_reset_refuses_a_connection_at_once", a_reset_refuses_a_connection_at_once),
         ("thousands_of_elements_fit_one_batch", thousands_of_elements_fit_one_batch),
+        (
+            "iptables_rules_are_replaced_and_removed_and_others_stay",
+            iptables::rules_are_replaced_and_removed_and_others_stay,
+        ),
+        (
+            "a_table_refused_by_iptables_is_named_and_what_was_there_stays",
+            iptables::a_refused_table_is_named_and_what_was_there_stays,
+        ),
     ];
     let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
     for (name, test) in tests {
@@ -133,6 +143,16 @@ fn replacing_twice_leaves_one_copy() {
     let mut again = Batch::new(Family::Inet, "everything");
     again.remove_table();
     again.commit().expect("removing what is not there is no error");
+}
+
+fn a_rehearsal_tells_and_changes_nothing() {
+    let mut table = everything();
+    table.name = "rehearsed".into();
+    Batch::replace_table(&table).rehearse().unwrap();
+    assert!(!table_exists(Family::Inet, "rehearsed").unwrap());
+    table.chains.push(Chain::regular("lost").rule(Rule::new().verdict(Verdict::Jump("nowhere".into()))));
+    let error = Batch::replace_table(&table).rehearse().unwrap_err();
+    assert!(error.to_string().contains("add rule lost jump nowhere"), "{error}");
 }
 
 fn a_refused_change_is_named_and_nothing_is_applied() {
