@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use lateen_api::networking::gateway::TlsProtocol;
+use lateen_api::validation::handshakes;
 use lateen_mesh::{Gateway, Kind, MESH_GATEWAY, Mesh, VirtualService, hostname};
 
 use crate::finding::{Code, Finding, Severity, key};
@@ -9,6 +11,7 @@ use crate::finding::{Code, Finding, Severity, key};
 pub(crate) fn check(mesh: &Mesh, findings: &mut Vec<Finding>) {
     for gateway in &mesh.gateways.all {
         workloads(mesh, gateway, findings);
+        versions(gateway, findings);
     }
     for vs in &mesh.virtual_services.declared {
         hosts(mesh, vs, findings);
@@ -48,6 +51,30 @@ fn workloads(mesh: &Mesh, gateway: &Gateway, findings: &mut Vec<Finding>) {
                 port.number
             ),
             "add the port to the gateway's Service, or use one that it has",
+        ));
+    }
+}
+
+/// Servers with which Lateen's own proxies have nothing to agree on.
+fn versions(gateway: &Gateway, findings: &mut Vec<Finding>) {
+    for (at, server) in gateway.spec.servers.iter().enumerate() {
+        let Some(tls) = server.tls.as_ref().filter(|tls| !handshakes::is_possible(tls)) else { continue };
+        let field = if tls.max_protocol_version < TlsProtocol::TlsV1_2 {
+            "maxProtocolVersion"
+        } else {
+            "cipherSuites"
+        };
+        findings.push(Finding::new(
+            Code::SchemaValidationError,
+            Severity::Warning,
+            key(Kind::Gateway, &gateway.meta),
+            format!("spec.servers[{at}].tls.{field}"),
+            format!(
+                "Lateen's own proxies speak TLS 1.2 and 1.3, by suites with forward secrecy: at such gateways the hosts {} are \
+                 closed",
+                server.hosts.join(", ")
+            ),
+            "allow TLS 1.3, or a suite such as ECDHE-ECDSA-AES128-GCM-SHA256 and ECDHE-RSA-AES128-GCM-SHA256",
         ));
     }
 }

@@ -199,3 +199,26 @@ fn secrets_that_a_rule_cannot_use_are_found() {
         ]
     );
 }
+
+#[test]
+fn servers_that_leave_nothing_to_agree_on_are_found() {
+    let mesh = mesh(|world| {
+        let server = |name: &str, tls: Value| json!({"port": {"number": 8080, "name": name, "protocol": "HTTPS"}, "hosts": [format!("{name}.example")], "tls": tls});
+        let servers = json!([
+            server("old", json!({"mode": "SIMPLE", "credentialName": "a", "maxProtocolVersion": "TLSV1_1"})),
+            server(
+                "weak",
+                json!({"mode": "SIMPLE", "credentialName": "a", "maxProtocolVersion": "TLSV1_2", "cipherSuites": ["AES128-SHA"]})
+            ),
+            server("good", json!({"mode": "SIMPLE", "credentialName": "a", "cipherSuites": ["AES128-SHA"]})),
+            server("mesh", json!({"mode": "ISTIO_MUTUAL", "maxProtocolVersion": "TLSV1_1"})),
+        ]);
+        let spec = json!({"selector": {"app": "app"}, "servers": servers});
+        put::<lateen_api::Gateway>(world, "Gateway", "edge", spec);
+    });
+    let found = analyze(&mesh);
+    let closed =
+        found.iter().filter(|f| f.message.contains("are closed") && f.code == Code::SchemaValidationError);
+    let places: Vec<&str> = closed.map(|f| f.field.as_str()).collect();
+    assert_eq!(places, ["spec.servers[0].tls.maxProtocolVersion", "spec.servers[1].tls.cipherSuites"]);
+}

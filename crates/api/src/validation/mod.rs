@@ -6,6 +6,7 @@ pub mod common;
 pub mod destination_rule;
 pub mod envoy_filter;
 pub mod gateway;
+pub mod handshakes;
 pub mod headers;
 pub mod host;
 pub mod selection;

@@ -69,9 +69,9 @@ fn chains_of(view: &View<'_>, server: &GatewayServer, name: &str, guards: &Guard
     };
     let secured = |http: bool, chains: Vec<FilterChain>| {
         let credentials = &view.mesh.credentials;
-        let socket = server
-            .tls()
-            .and_then(|t| tls::server::gateway(t, http, &view.key.namespace, credentials, settings));
+        let socket = server.tls().and_then(|t| {
+            tls::server::gateway(t, http, view.key.flavour, (&view.key.namespace, credentials), settings)
+        });
         let matched = by_server_name(server);
         match socket {
             Some(socket) => chains

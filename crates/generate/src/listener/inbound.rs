@@ -236,8 +236,8 @@ fn of_port(
     let one = |variant: Variant| {
         let transport_socket = match own {
             Some(own) => {
-                let Proxy { namespace, .. } = receiver.proxy;
-                tls::server::gateway(own, variant.http, namespace, &receiver.mesh.credentials, settings)
+                let place = (&*receiver.proxy.namespace, &*receiver.mesh.credentials);
+                tls::server::gateway(own, variant.http, flavour, place, settings)
             }
             None => variant.tls.then(|| tls::server::mutual(variant.http, receiver.exchanges(), settings)),
         };

@@ -2,6 +2,7 @@
 
 use lateen_api::networking::gateway::{ServerTlsMode, ServerTlsSettings, TlsProtocol as Wanted};
 use lateen_api::validation::gateway::CIPHER_SUITES;
+use lateen_api::validation::handshakes;
 use lateen_mesh::{Credentials, Settings};
 use lateen_xds::pb::envoy::config::core::v3::{DataSource, TransportSocket, data_source};
 use lateen_xds::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
@@ -12,6 +13,7 @@ use lateen_xds::pb::envoy::extensions::transport_sockets::tls::v3::{
 use super::{OWN, ROOTS, from_agent, from_control, verified_by};
 use crate::credentials;
 use crate::proto::boolean;
+use crate::proxy::Flavour;
 
 /// The mesh's mutual TLS. `exchange` agrees with clients of TCP to tell each other who they are. Clients must show a certificate of the mesh's roots and trust domains.
 pub(crate) fn mutual(http: bool, exchange: bool, settings: &Settings) -> TransportSocket {
@@ -39,15 +41,18 @@ pub(crate) fn mutual(http: bool, exchange: bool, settings: &Settings) -> Transpo
 }
 
 /// TLS that ends at a gateway, for one of its servers. `None` when its certificate, or what clients are to be verified
-/// by, is not there: the server is then closed, and the others go on.
+/// by, is not there, or the proxy speaks none of the versions and suites: the server is then closed, and the others go on.
 pub(crate) fn gateway(
     wanted: &ServerTlsSettings,
     http: bool,
-    namespace: &str,
-    credentials: &Credentials,
+    flavour: Flavour,
+    (namespace, credentials): (&str, &Credentials),
     settings: &Settings,
 ) -> Option<TransportSocket> {
     let mode = wanted.mode.unwrap_or_default();
+    if flavour == Flavour::Lateen && !handshakes::is_possible(wanted) {
+        return None;
+    }
     if mode == ServerTlsMode::IstioMutual {
         return Some(mutual(http, false, settings));
     }
@@ -55,9 +60,14 @@ pub(crate) fn gateway(
     if certificates.is_empty() {
         return None;
     }
+    let parameters = parameters(wanted, settings);
+    // What MeshConfig wants at least may be more than the server allows at most.
+    if parameters.tls_minimum_protocol_version > parameters.tls_maximum_protocol_version {
+        return None;
+    }
     let mut common = CommonTlsContext {
         tls_certificate_sds_secret_configs: certificates,
-        tls_params: Some(parameters(wanted, settings)),
+        tls_params: Some(parameters),
         alpn_protocols: super::texts(if http { &["h2", "http/1.1"] } else { &[] }),
         ..CommonTlsContext::default()
     };

@@ -83,3 +83,40 @@ fn mesh_config_chooses_versions_suites_and_curves() {
         assert_eq!((of_mesh.cipher_suites.len(), &of_mesh.ecdh_curves), (6, &names(&["P-256"])));
     }
 }
+
+const OLD: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: old, namespace: istio-system}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 8443, name: a, protocol: HTTPS}, hosts: [a.example], tls: {mode: SIMPLE, credentialName: simple, maxProtocolVersion: TLSV1_1}}
+  - {port: {number: 8443, name: b, protocol: HTTPS}, hosts: [b.example], tls: {mode: SIMPLE, credentialName: simple, maxProtocolVersion: TLSV1_2, cipherSuites: [AES128-SHA, ECDHE-PSK-AES128-CBC-SHA]}}
+  - {port: {number: 8443, name: c, protocol: HTTPS}, hosts: [c.example], tls: {mode: SIMPLE, credentialName: simple, maxProtocolVersion: TLSV1_2, cipherSuites: [AES128-SHA, ECDHE-RSA-AES128-GCM-SHA256]}}
+  - {port: {number: 8443, name: d, protocol: HTTPS}, hosts: [d.example], tls: {mode: SIMPLE, credentialName: simple, cipherSuites: [AES128-SHA]}}
+  - {port: {number: 8443, name: e, protocol: HTTPS}, hosts: [e.example], tls: {mode: SIMPLE, credentialName: simple, maxProtocolVersion: TLSV1_2, cipherSuites: [NONSENSE]}}
+";
+
+#[test]
+fn servers_that_leave_our_proxy_nothing_to_agree_on_are_closed_and_no_others() {
+    let mut cluster = gateways();
+    cluster.apply(OLD);
+    let open = |cluster: &mut Cluster0, program: &str| -> Vec<String> {
+        let listener = cluster.resources(&trusted(ingress(program))).listener("0.0.0.0_8443");
+        let secured = listener.filter_chains.iter().filter(|chain| chain.transport_socket.is_some());
+        let mut names: Vec<String> =
+            secured.flat_map(|c| c.filter_chain_match.clone().unwrap_or_default().server_names).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(open(&mut cluster, "lateen"), ["c.example", "d.example", "e.example"]);
+    let all = ["a.example", "b.example", "c.example", "d.example", "e.example"];
+    assert_eq!(open(&mut cluster, "envoy"), all);
+    // The mesh's least is above the most of these.
+    let others = TlsConfig { min_protocol_version: TlsVersion::TlsV1_3, ..TlsConfig::default() };
+    configured(&mut cluster, TlsConfig::default(), others);
+    for program in ["lateen", "envoy"] {
+        assert_eq!(open(&mut cluster, program), ["d.example"]);
+    }
+}
