@@ -111,8 +111,8 @@ fn servers_that_leave_our_proxy_nothing_to_agree_on_are_closed_and_no_others() {
         names
     };
     assert_eq!(open(&mut cluster, "lateen"), ["c.example", "d.example", "e.example"]);
-    let all = ["a.example", "b.example", "c.example", "d.example", "e.example"];
-    assert_eq!(open(&mut cluster, "envoy"), all);
+    // Envoy has weak suites too; 1.2 is the least by default, so that 1.1 at most is nothing.
+    assert_eq!(open(&mut cluster, "envoy"), ["b.example", "c.example", "d.example", "e.example"]);
     // The mesh's least is above the most of these.
     let others = TlsConfig { min_protocol_version: TlsVersion::TlsV1_3, ..TlsConfig::default() };
     configured(&mut cluster, TlsConfig::default(), others);
