@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::addresses;
+
 /// The part of `PROXY_CONFIG` (Istio's `ProxyConfig`) that the agent acts upon.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -35,6 +37,8 @@ pub struct Environment {
     pub namespace: String,
     /// `INSTANCE_IP`.
     pub address: IpAddr,
+    /// The same, and an address of the other IP version where the pod has one (`INSTANCE_IPS`).
+    pub addresses: Vec<IpAddr>,
     /// `PROXY_CONFIG`.
     pub proxy_config: ProxyConfig,
     /// The node's metadata: `ISTIO_META_*`, `ISTIO_METAJSON_*`, and what the pod itself says.
@@ -67,7 +71,17 @@ impl Environment {
         let variables: BTreeMap<String, String> = std::env::vars().collect();
         let file =
             |name: &str| fs::read_to_string(Path::new("/etc/istio/pod").join(name)).unwrap_or_default();
-        Environment::from_parts(&variables, &file("labels"), &file("annotations"))
+        let environment = Environment::from_parts(&variables, &file("labels"), &file("annotations"))?;
+        let addresses = addresses::with_other_version(environment.address);
+        Ok(environment.with_addresses(addresses))
+    }
+
+    /// Tells the addresses of the pod, the first of which is `INSTANCE_IP`.
+    pub fn with_addresses(mut self, addresses: Vec<IpAddr>) -> Environment {
+        let all: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        self.metadata.insert("INSTANCE_IPS".to_owned(), all.join(",").into());
+        self.addresses = addresses;
+        self
     }
 
     /// Reads an environment that is given as values.
@@ -83,12 +97,15 @@ impl Environment {
         let need = |name: &str| {
             get(name).cloned().with_context(|| format!("environment variable {name} is not set"))
         };
-        let address = need("INSTANCE_IP")?;
+        let text = need("INSTANCE_IP")?;
+        let address: IpAddr =
+            text.parse().with_context(|| format!("INSTANCE_IP {text:?} is no IP address"))?;
         let config = get("PROXY_CONFIG").map_or("{}", String::as_str);
         let mut environment = Environment {
             pod: need("POD_NAME")?,
             namespace: need("POD_NAMESPACE")?,
-            address: address.parse().with_context(|| format!("INSTANCE_IP {address:?} is no IP address"))?,
+            address,
+            addresses: vec![address],
             proxy_config: serde_json::from_str(config).context("environment variable PROXY_CONFIG")?,
             metadata: Map::new(),
             socket_mark: match get("LATEEN_SOCKET_MARK") {
@@ -108,7 +125,7 @@ impl Environment {
                 environment.metadata.insert(key.to_owned(), value.clone().into());
             }
         }
-        environment.metadata.insert("INSTANCE_IPS".to_owned(), address.into());
+        environment.metadata.insert("INSTANCE_IPS".to_owned(), text.into());
         let raw: Value = serde_json::from_str(config)?;
         environment.metadata.insert("PROXY_CONFIG".to_owned(), raw);
         Ok(environment)

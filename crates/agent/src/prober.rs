@@ -4,6 +4,7 @@
 //! (Istio, "Health Checking of Istio Services").
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use http_body_util::Empty;
 use serde::Deserialize;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::addresses::INBOUND_SOURCE_V6;
 use crate::{client, health};
 
 /// Connections from this address are not captured (Istio's `istio-iptables`).
@@ -140,12 +142,15 @@ impl HttpGet {
 
 async fn connect(address: IpAddr, port: u16) -> Option<TcpStream> {
     let target = SocketAddr::new(address, port);
-    if address.is_ipv6() {
-        return TcpStream::connect(target).await.ok();
+    let (socket, source) = match address {
+        IpAddr::V4(_) => (TcpSocket::new_v4().ok()?, IpAddr::V4(PASS_THROUGH_SOURCE)),
+        IpAddr::V6(_) => (TcpSocket::new_v6().ok()?, IpAddr::V6(INBOUND_SOURCE_V6)),
+    };
+    match socket.bind((source, 0).into()) {
+        // Where nothing is captured by IPv6, the address is not there, nor is it needed.
+        Err(error) if error.kind() != io::ErrorKind::AddrNotAvailable => None,
+        _ => socket.connect(target).await.ok(),
     }
-    let socket = TcpSocket::new_v4().ok()?;
-    socket.bind((PASS_THROUGH_SOURCE, 0).into()).ok()?;
-    socket.connect(target).await.ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The agent's own server on 15020: health, merged metrics, the application's probes.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::addresses;
 use crate::admin;
 use crate::client;
 use crate::names::Resolver;
@@ -54,7 +55,7 @@ pub struct ApplicationMetrics {
 /// # Errors
 /// The port is taken.
 pub async fn serve(port: u16, status: Arc<Status>) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+    let listener = addresses::listen(port)?;
     let quit = status.quit.clone();
     let router = Router::new()
         .route("/healthz/ready", get(ready))
@@ -127,8 +128,12 @@ async fn application(metrics: Option<&ApplicationMetrics>) -> Option<bytes::Byte
     let metrics = metrics.filter(|m| m.scrape == "true")?;
     let port: u16 = if metrics.port.is_empty() { 80 } else { metrics.port.parse().ok()? };
     let path = if metrics.path.is_empty() { "/metrics" } else { &metrics.path };
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let answer = client::call("GET", address, path, Duration::from_secs(5)).await;
+    let ask = |ip: IpAddr| client::call("GET", (ip, port).into(), path, Duration::from_secs(5));
+    let answer = match ask(Ipv4Addr::LOCALHOST.into()).await {
+        // It may listen by IPv6 alone.
+        Err(refused) => ask(Ipv6Addr::LOCALHOST.into()).await.map_err(|_| refused),
+        answer => answer,
+    };
     match answer {
         Ok(answer) if answer.status() == StatusCode::OK => Some(answer.into_body()),
         Ok(answer) => {

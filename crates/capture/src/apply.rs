@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lateen_dns::ResolvConf;
 
-use crate::{Arguments, Backend, Capture, Error, Mode, Ruleset, routes, validation};
+use crate::{Arguments, Backend, Capture, Error, Mode, Ruleset, routes, source, validation};
 
 /// Does what `lateen capture` was asked: prints, applies, checks or removes capture in the current network namespace, or
 /// in the one that the arguments name (then the calling thread stays there). Returns what to print.
@@ -25,6 +25,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Error> {
         if !arguments.dry_run {
             Ruleset::remove()?;
             routes::remove(&capture)?;
+            source::remove()?;
         }
         return Ok(String::new());
     }
@@ -45,6 +46,9 @@ fn apply(capture: &Capture, ruleset: &Ruleset, chosen: Option<Backend>) -> Resul
         Mode::Tproxy => routes::add(capture)?,
         // An earlier capture may have been a transparent one.
         Mode::Redirect => routes::remove(capture)?,
+    }
+    if let Err(error) = source::add(capture) {
+        tracing::warn!(%error, "inbound connections of IPv6 do not reach the application");
     }
     let backend = Backend::apply(ruleset, chosen)?;
     tracing::info!(
@@ -76,7 +80,7 @@ fn addresses() -> Vec<IpAddr> {
     };
     interfaces
         .filter_map(address)
-        .filter(|address| !address.is_loopback() && !is_link_local(address))
+        .filter(|address| !address.is_loopback() && !is_link_local(address) && *address != source::ADDRESS)
         .collect()
 }
 

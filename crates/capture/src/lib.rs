@@ -20,6 +20,7 @@ mod nftables;
 mod redirect;
 mod routes;
 mod ruleset;
+mod source;
 mod tproxy;
 mod validation;
 mod values;

@@ -9,7 +9,7 @@ use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
 use crate::{Capture, Error};
 
-const LOOPBACK_INDEX: u32 = 1;
+pub(crate) const LOOPBACK_INDEX: u32 = 1;
 const ESRCH: i32 = 3;
 const ENOENT: i32 = 2;
 const EAFNOSUPPORT: i32 = 97;
@@ -24,14 +24,8 @@ pub(crate) fn remove(capture: &Capture) -> Result<(), Error> {
     run(capture, false)
 }
 
-/// The netlink socket belongs to the network namespace of the calling thread, which does all the work.
 fn run(capture: &Capture, add: bool) -> Result<(), Error> {
-    let fail = |action: &'static str| move |e: std::io::Error| Error::Route { action, reason: e.to_string() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(fail("start the netlink client"))?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(fail("open a netlink socket"))?;
-        tokio::spawn(connection);
+    netlink(async |handle| {
         for version in [IpVersion::V4, IpVersion::V6] {
             remove_version(&handle, capture, version.clone()).await?;
             if add && (capture.ipv6 || matches!(version, IpVersion::V4)) {
@@ -39,6 +33,18 @@ fn run(capture: &Capture, add: bool) -> Result<(), Error> {
             }
         }
         Ok(())
+    })
+}
+
+/// Does some work by netlink. The socket belongs to the network namespace of the calling thread, which does all of it.
+pub(crate) fn netlink(work: impl AsyncFnOnce(Handle) -> Result<(), Error>) -> Result<(), Error> {
+    let fail = |action: &'static str| move |e: std::io::Error| Error::Route { action, reason: e.to_string() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(fail("start the netlink client"))?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(fail("open a netlink socket"))?;
+        tokio::spawn(connection);
+        work(handle).await
     })
 }
 
@@ -105,10 +111,10 @@ fn is_ours(rule: &RuleMessage, capture: &Capture) -> bool {
     leads && rule.attributes.contains(&RuleAttribute::FwMark(capture.tproxy_mark))
 }
 
-fn is(error: &rtnetlink::Error, codes: &[i32]) -> bool {
+pub(crate) fn is(error: &rtnetlink::Error, codes: &[i32]) -> bool {
     matches!(error, rtnetlink::Error::NetlinkError(message) if codes.contains(&-message.raw_code()))
 }
 
-fn refused(action: &'static str, error: &rtnetlink::Error) -> Error {
+pub(crate) fn refused(action: &'static str, error: &rtnetlink::Error) -> Error {
     Error::Route { action, reason: error.to_string() }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Authenticator, NodeAuthorizer, Oidc, TokenReviews};
 use crate::ca::{CertificateService, ExternalSigner, MeshRoots, ServingTls, TrustDomains};
 use crate::leader::{self, Election};
+use crate::listen::listen;
 use crate::secure_port::SecurePort;
 use crate::source::{Injection, MeshConfigMap, Namespaces, kubernetes};
 use crate::webhook::{Injector, OwnService, Webhooks};
@@ -67,16 +68,16 @@ impl Control {
     /// As [`run`].
     pub async fn bind(options: ControlOptions) -> Result<Control> {
         let client = client(&options.kube).await?;
-        let bind = async |what: &str, port: u16| {
+        let bind = |what: &str, port: u16| {
             let address = SocketAddr::new(options.address, port);
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
+            listen(address).with_context(|| format!("cannot listen for {what} on {address}"))
         };
         let ports = options.ports;
-        let xds = bind("xDS", ports.xds).await?;
-        let secure = bind("xDS and certificates over TLS", ports.secure).await?;
-        let webhooks = bind("webhooks", ports.webhooks).await?;
-        let http = bind("readiness and debug pages", ports.http).await?;
-        let monitoring = bind("metrics", ports.monitoring).await?;
+        let xds = bind("xDS", ports.xds)?;
+        let secure = bind("xDS and certificates over TLS", ports.secure)?;
+        let webhooks = bind("webhooks", ports.webhooks)?;
+        let http = bind("readiness and debug pages", ports.http)?;
+        let monitoring = bind("metrics", ports.monitoring)?;
         let addresses = Addresses {
             xds: xds.local_addr()?,
             secure: secure.local_addr()?,

@@ -12,6 +12,7 @@ mod findings;
 mod hub;
 mod issuers;
 mod leader;
+mod listen;
 mod metrics;
 mod options;
 mod process;

@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use lateen_inject::InjectConfig;
@@ -39,7 +39,7 @@ pub enum KubeAccess {
 /// What the control plane is told when it starts.
 #[derive(Clone, Debug)]
 pub struct ControlOptions {
-    /// The address that every port is bound on.
+    /// The address that every port is bound on; `::` is every one, of IPv4 as well.
     pub address: IpAddr,
     /// The ports.
     pub ports: Ports,
@@ -73,7 +73,7 @@ pub struct ControlOptions {
 impl Default for ControlOptions {
     fn default() -> Self {
         ControlOptions {
-            address: Ipv4Addr::UNSPECIFIED.into(),
+            address: Ipv6Addr::UNSPECIFIED.into(),
             ports: Ports::default(),
             kube: KubeAccess::Infer,
             pod: "istiod".into(),

@@ -8,6 +8,7 @@ use lateen_xds::{Encoded, TypeUrl};
 
 use crate::cache::{Cache, Same, Unit, UnitKey};
 use crate::delta::slot;
+use crate::families::Families;
 use crate::gateway::ServerProtocol;
 use crate::locality::Near;
 use crate::proxy::{Flavour, ProxyKind};
@@ -69,11 +70,16 @@ fn clusters(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Unit 
         Resolution::Dns => near_of(view, rule),
         _ => None,
     };
+    let families = match service.resolution {
+        Resolution::Dns | Resolution::DnsRoundRobin => view.key.families,
+        _ => Families::default(),
+    };
     let key = UnitKey::Clusters {
         service: Same(service.clone()),
         rule: rule.cloned().map(Same),
         settings: Same(settings.clone()),
         kind: view.key.kind,
+        families,
         certified,
         exchange,
         near: near.cloned(),
@@ -83,8 +89,8 @@ fn clusters(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) -> Unit 
             false => Box::default(),
         },
     };
-    let caller =
-        cluster::Caller { kind: view.key.kind, certified, exchange, endpoints, near: near.map(|n| &**n) };
+    let near = near.map(|n| &**n);
+    let caller = cluster::Caller { kind: view.key.kind, families, certified, exchange, endpoints, near };
     let make = || cluster::of_service(service, rule.map(|r| &**r), settings, caller);
     cache.unit(key, make).clone()
 }
@@ -109,9 +115,14 @@ fn load_assignments(view: &View<'_>, cache: &mut Cache, service: &Arc<Service>) 
         endpoints: Same(ready.clone()),
         near: near.cloned(),
         kind: view.key.kind,
+        families: view.key.families,
     };
-    let settings = &view.mesh.settings;
-    let make = || endpoints::of_service(service, rule.map(|r| &**r), ready, (near.map(|n| &**n), settings));
+    let client = endpoints::Client {
+        near: near.map(|n| &**n),
+        families: view.key.families,
+        settings: &view.mesh.settings,
+    };
+    let make = || endpoints::of_service(service, rule.map(|r| &**r), ready, client);
     Some(cache.unit(key, make).clone())
 }
 
@@ -149,7 +160,13 @@ fn push_routes(view: &View<'_>, lists: &mut Lists, name: &str, hosts: Vec<Arc<En
 fn gateway(view: &View<'_>, lists: &mut Lists) {
     let servers = gateway::servers(view);
     let reroutes = route::gateway::asks_for_claims(view);
-    let guards = security::guards(view.mesh, &view.key.namespace, &view.key.labels, &[], reroutes);
+    let guards = security::guards(
+        view.mesh,
+        &view.key.namespace,
+        &view.key.labels,
+        &[],
+        (reroutes, view.key.families),
+    );
     lists[slot(TypeUrl::Listener)].extend(listener::gateway::listeners(view, &servers, &guards));
     lists[slot(TypeUrl::Cluster)].extend(guards.clusters.into_iter().map(Arc::new));
     for server in servers.values().flatten().filter(|s| s.protocol == ServerProtocol::AutoPassthrough) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lateen_mesh::{DestinationRule, Endpoints, Service, Settings, VirtualService};
 use lateen_xds::Encoded;
 
+use crate::families::Families;
 use crate::locality::Near;
 use crate::proxy::{Flavour, ProxyKind};
 
@@ -46,6 +47,8 @@ pub(crate) enum UnitKey {
         rule: Option<Same<DestinationRule>>,
         settings: Same<Settings>,
         kind: ProxyKind,
+        /// The IP versions of the clients, where they ask for addresses by name.
+        families: Families,
         /// Whether the clients have certificates of the mesh.
         certified: bool,
         /// Whether they tell servers of TCP who they are.
@@ -65,6 +68,7 @@ pub(crate) enum UnitKey {
         /// Where the clients are, where that may make a difference.
         near: Option<Arc<Near>>,
         kind: ProxyKind,
+        families: Families,
     },
     /// The names of a service.
     Names {

@@ -163,6 +163,7 @@ impl Generator {
             kind: proxy.kind,
             flavour: proxy.flavour,
             interception: proxy.interception,
+            families: proxy.families(),
             naming: proxy.naming(),
             names_by_host: proxy.names_by_host(),
             namespace: proxy.namespace.clone(),

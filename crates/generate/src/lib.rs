@@ -10,6 +10,7 @@ mod cluster;
 mod credentials;
 mod delta;
 mod endpoints;
+mod families;
 mod gateway;
 mod generator;
 mod listener;
@@ -28,6 +29,7 @@ mod tls;
 mod view;
 
 pub use delta::{Delta, Deltas};
+pub use families::Families;
 pub use generator::Generator;
 pub use proxy::{Flavour, Interception, Naming, Proxy, ProxyError, ProxyKind};
 pub use resources::{ProxyDelta, ProxyResources, ResourceList, ResourceSet};

@@ -8,6 +8,8 @@ pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
 pub(crate) const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 /// The same under the name of the address family.
 pub(crate) const INBOUND_PASSTHROUGH_V4: &str = "InboundPassthroughClusterIpv4";
+/// The same of IPv6.
+pub(crate) const INBOUND_PASSTHROUGH_V6: &str = "InboundPassthroughClusterIpv6";
 
 /// `outbound|PORT|SUBSET|HOST`.
 pub(crate) fn outbound(port: u16, subset: &str, host: &str) -> String {

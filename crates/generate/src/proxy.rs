@@ -6,6 +6,8 @@ use lateen_xds::istio::NameTable;
 use lateen_xds::pb::envoy::config::core::v3::Node;
 use lateen_xds::pb::google::protobuf::{Struct, value::Kind};
 
+use crate::families::Families;
+
 /// What a proxy does for its workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyKind {
@@ -99,6 +101,11 @@ pub enum ProxyError {
 }
 
 impl Proxy {
+    /// The IP versions of the pod's addresses.
+    pub fn families(&self) -> Families {
+        Families::of(&self.addresses)
+    }
+
     /// Who resolves names for its application. Addresses are chosen unless the proxy refuses them, as in Istio since 1.25.
     pub fn naming(&self) -> Naming {
         // As Go's `strconv.ParseBool` reads them.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use lateen_mesh::{DestinationRule, Labels, Mesh, Scope, Service};
 
 use crate::cache::{Client, Destination, Same};
+use crate::families::Families;
 use crate::locality::Near;
 use crate::patch::PatchIds;
 use crate::proxy::{Flavour, Interception, Naming, ProxyKind};
@@ -13,6 +14,8 @@ pub(crate) struct ScopeKey {
     pub kind: ProxyKind,
     pub flavour: Flavour,
     pub interception: Interception,
+    /// The IP versions of the pods' addresses.
+    pub families: Families,
     pub namespace: Arc<str>,
     /// Who resolves names for the applications.
     pub naming: Naming,

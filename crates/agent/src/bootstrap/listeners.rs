@@ -1,9 +1,11 @@
 //! The listeners that are there from the start: Prometheus' (15090) and readiness (15021).
 
+use std::net::IpAddr;
+
 use lateen_xds::any;
 use lateen_xds::pb::envoy::config::core::v3::TrafficDirection;
 use lateen_xds::pb::envoy::config::listener::v3::filter::ConfigType;
-use lateen_xds::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener};
+use lateen_xds::pb::envoy::config::listener::v3::{AdditionalAddress, Filter, FilterChain, Listener};
 use lateen_xds::pb::envoy::config::route::v3::route::Action;
 use lateen_xds::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use lateen_xds::pb::envoy::config::route::v3::route_match::PathSpecifier;
@@ -19,16 +21,24 @@ use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager
 
 use super::clusters::{AGENT, PROMETHEUS};
 use super::{PROMETHEUS_PORT, READINESS_PORT, address};
+use crate::addresses::wildcards;
 
-pub(super) fn all() -> Vec<Listener> {
+/// The listeners of a pod with these addresses.
+pub(super) fn all(addresses: &[IpAddr]) -> Vec<Listener> {
+    let everywhere = |port: u16, listener: Listener| {
+        let (first, other) = wildcards(addresses);
+        let at = |ip: IpAddr| Some(address(&ip.to_string(), port));
+        let more = other.map(|ip| AdditionalAddress { address: at(ip), ..AdditionalAddress::default() });
+        Listener { address: at(first), additional_addresses: more.into_iter().collect(), ..listener }
+    };
     vec![
-        one_path("prometheus", PROMETHEUS_PORT, "/stats/prometheus", PROMETHEUS),
-        one_path("readiness", READINESS_PORT, "/healthz/ready", AGENT),
+        everywhere(PROMETHEUS_PORT, one_path("prometheus", "/stats/prometheus", PROMETHEUS)),
+        everywhere(READINESS_PORT, one_path("readiness", "/healthz/ready", AGENT)),
     ]
 }
 
 /// A listener that forwards one path to one cluster and knows nothing else.
-fn one_path(name: &str, port: u16, path: &str, cluster: &str) -> Listener {
+fn one_path(name: &str, path: &str, cluster: &str) -> Listener {
     let route = Route {
         r#match: Some(RouteMatch {
             path_specifier: Some(PathSpecifier::Path(path.to_owned())),
@@ -62,7 +72,6 @@ fn one_path(name: &str, port: u16, path: &str, cluster: &str) -> Listener {
     };
     Listener {
         name: name.to_owned(),
-        address: Some(address("0.0.0.0", port)),
         traffic_direction: TrafficDirection::Inbound as i32,
         filter_chains: vec![FilterChain {
             filters: vec![Filter {

@@ -58,7 +58,7 @@ pub fn build(arguments: &Arguments, environment: &Environment, envoy: bool) -> B
         node: Some(node(arguments, environment, envoy)),
         admin: Some(Admin { address: Some(loopback(ADMIN_PORT)), ..Admin::default() }),
         static_resources: Some(StaticResources {
-            listeners: listeners::all(),
+            listeners: listeners::all(&environment.addresses),
             clusters: clusters::all(),
             secrets: Vec::new(),
         }),

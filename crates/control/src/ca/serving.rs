@@ -35,7 +35,7 @@ fn names(own: &OwnService, domain: &str) -> Vec<String> {
         names.push(format!("{service}.{namespace}"));
         names.push(format!("{service}.{namespace}.svc.{domain}"));
     }
-    names.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     names
 }
 

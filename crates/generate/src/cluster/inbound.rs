@@ -1,6 +1,6 @@
 //! Clusters that lead from a sidecar to its own application.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lateen_api::networking::sidecar::CaptureMode;
 use lateen_api::networking::traffic_policy::ConnectionPoolSettings;
@@ -9,9 +9,7 @@ use lateen_xds::Encoded;
 use lateen_xds::pb::envoy::config::cluster::v3 as pb;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use lateen_xds::pb::envoy::config::core::v3::socket_option::{SocketState, Value as SocketOptionValue};
-use lateen_xds::pb::envoy::config::core::v3::{
-    Address, BindConfig, Pipe, SocketAddress, SocketOption, address, socket_address,
-};
+use lateen_xds::pb::envoy::config::core::v3::{Address, Pipe, SocketOption, address};
 use lateen_xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use lateen_xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
@@ -22,16 +20,15 @@ use crate::proto::address;
 use crate::proxy::{Flavour, Interception, Proxy, TPROXY_MARK};
 use crate::{names, ordered};
 
-/// The address that a sidecar's connections to its own application come from: the redirection leaves them alone.
-/// Source: istio-iptables (`-s 127.0.0.6/32 -o lo -j RETURN`).
-const INBOUND_SOURCE: &str = "127.0.0.6";
-
 /// One cluster for each port on which the application listens, and one for all other ports.
 pub(crate) fn clusters(inbound: &[(u16, Vec<&Inbound>)], proxy: &Proxy, settings: &Settings) -> Vec<Encoded> {
     let mut out: Vec<Encoded> =
         inbound.iter().map(|(port, served)| cluster(*port, served, proxy, settings)).collect();
-    for name in [names::INBOUND_PASSTHROUGH, names::INBOUND_PASSTHROUGH_V4] {
-        let mut cluster = to_application(name, settings, Upstream::AsClient);
+    let families = proxy.families();
+    let v4 = families.has_v4().then_some(names::INBOUND_PASSTHROUGH_V4);
+    let v6 = families.has_v6().then_some(names::INBOUND_PASSTHROUGH_V6);
+    for name in [names::INBOUND_PASSTHROUGH].into_iter().chain(v4).chain(v6) {
+        let mut cluster = to_application(name, proxy, settings, Upstream::AsClient);
         mark(&mut cluster, proxy);
         out.push(finish(&cluster, None));
     }
@@ -64,10 +61,14 @@ fn cluster(target: u16, served: &[&Inbound], proxy: &Proxy, settings: &Settings)
         Some(lateen_mesh::Protocol::Auto) | None => Upstream::AsClient,
         Some(_) => Upstream::Http1,
     };
-    let mut cluster = to_application(&names::inbound(target), settings, upstream);
+    let mut cluster = to_application(&names::inbound(target), proxy, settings, upstream);
     if let Some(ingress) = served.first().and_then(|i| i.ingress.as_deref()) {
         // What was not captured was going nowhere else.
-        let home = IngressEndpoint::Loopback(Ipv4Addr::LOCALHOST.into(), target);
+        let loopback = match proxy.families().has_v4() {
+            true => IpAddr::from(Ipv4Addr::LOCALHOST),
+            false => Ipv6Addr::LOCALHOST.into(),
+        };
+        let home = IngressEndpoint::Loopback(loopback, target);
         let endpoint = match (&ingress.endpoint, ingress.capture) {
             (IngressEndpoint::AsCaptured, CaptureMode::None) => &home,
             (endpoint, _) => endpoint,
@@ -129,15 +130,8 @@ fn limit(cluster: &mut pb::Cluster, pool: Option<&ConnectionPoolSettings>, upstr
     http_options(cluster, upstream, streams, policy::http_options(pool));
 }
 
-fn to_application(name: &str, settings: &Settings, upstream: Upstream) -> pb::Cluster {
+fn to_application(name: &str, proxy: &Proxy, settings: &Settings, upstream: Upstream) -> pb::Cluster {
     let mut cluster = original_destination(name, settings, upstream);
-    cluster.upstream_bind_config = Some(BindConfig {
-        source_address: Some(SocketAddress {
-            address: INBOUND_SOURCE.to_owned(),
-            port_specifier: Some(socket_address::PortSpecifier::PortValue(0)),
-            ..SocketAddress::default()
-        }),
-        ..BindConfig::default()
-    });
+    cluster.upstream_bind_config = Some(proxy.families().inbound_source());
     cluster
 }

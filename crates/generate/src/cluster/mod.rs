@@ -8,7 +8,7 @@ use lateen_api::networking::traffic_policy::H2UpgradePolicy;
 use lateen_mesh::{DestinationRule, Endpoint, Endpoints, Port, Protocol, Resolution, Service, Settings};
 use lateen_xds::pb::envoy::config::cluster::v3 as pb;
 use lateen_xds::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy,
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
 };
 use lateen_xds::pb::envoy::config::core::v3::{Http2ProtocolOptions, HttpProtocolOptions};
 use lateen_xds::pb::envoy::extensions::upstreams::http::v3 as upstream;
@@ -17,6 +17,7 @@ use lateen_xds::{Encoded, TypeUrl};
 
 use prost::Message;
 
+use crate::families::Families;
 use crate::locality::{Near, Preference};
 use crate::proto::{ads, any, duration, u32_value};
 use crate::proxy::ProxyKind;
@@ -31,6 +32,8 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 #[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
     pub kind: ProxyKind,
+    /// The IP versions of its addresses.
+    pub families: Families,
     /// Whether it has a certificate of the mesh.
     pub certified: bool,
     /// Whether it knows Istio's metadata exchange.
@@ -126,7 +129,7 @@ fn outbound(
     };
     policy::load_balancing(&mut cluster, policy.load_balancer);
     let preference = Preference::new(caller.near, policy, settings);
-    discovery(&mut cluster, service, port, subset, (settings, preference.as_ref()), caller.kind);
+    discovery(&mut cluster, service, port, subset, (settings, preference.as_ref()), caller);
     policy::connections(&mut cluster, policy.connection_pool);
     policy::outliers(&mut cluster, policy.outlier_detection);
     policy::locality_shares(&mut cluster, policy.load_balancer, &settings.locality);
@@ -165,8 +168,9 @@ fn discovery(
     port: &Port,
     subset: Option<&Subset>,
     (settings, preference): (&Settings, Option<&Preference<'_>>),
-    kind: ProxyKind,
+    caller: Caller<'_>,
 ) {
+    let kind = caller.kind;
     // What a rule's PASSTHROUGH has decided stays; gateways have no original destination to pass on to.
     let original = DiscoveryType::OriginalDst as i32;
     let chosen = cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(original));
@@ -192,7 +196,7 @@ fn discovery(
             cluster.lb_config = None;
         }
         _ => {
-            resolve(cluster, settings);
+            resolve(cluster, settings, caller.families);
             let selected =
                 |e: &&Endpoint| subset.is_none_or(|s| lateen_mesh::labels::selects(&s.labels, &e.labels));
             let endpoints = listed(service, port);
@@ -210,8 +214,8 @@ fn discovery(
 
 /// How names are resolved. Istio's users know these clusters by their old types, to which the old fields belong.
 #[expect(deprecated, reason = "the fields of STRICT_DNS and LOGICAL_DNS, as Istio generates them")]
-fn resolve(cluster: &mut pb::Cluster, settings: &Settings) {
-    cluster.dns_lookup_family = DnsLookupFamily::V4Only as i32;
+fn resolve(cluster: &mut pb::Cluster, settings: &Settings, families: Families) {
+    cluster.dns_lookup_family = families.lookup() as i32;
     cluster.dns_refresh_rate = Some(duration(settings.dns_refresh_rate));
     cluster.respect_dns_ttl = true;
 }

@@ -9,6 +9,7 @@ use lateen_xds::{Encoded, TypeUrl};
 
 use super::http::{self, Routes, Side};
 use super::{access_log, inspect, patient, tcp, tcp_rules};
+use crate::families::additional;
 use crate::gateway::{GatewayServer, ServerProtocol};
 use crate::names;
 use crate::proto::address;
@@ -25,7 +26,10 @@ pub(crate) fn listeners(
     guards: &Guards,
 ) -> Vec<Arc<Encoded>> {
     let one = |((port, bind), servers): (&(u16, String), &Vec<GatewayServer>)| {
-        let ip = if bind.parse::<std::net::IpAddr>().is_ok() { bind.as_str() } else { "0.0.0.0" };
+        let (ip, other) = match bind.parse::<std::net::IpAddr>() {
+            Ok(_) => (bind.as_str(), None),
+            Err(_) => view.key.families.wildcards(),
+        };
         let name = format!("{ip}_{port}");
         let mut chains: Vec<FilterChain> = Vec::new();
         for server in servers {
@@ -42,6 +46,7 @@ pub(crate) fn listeners(
         let mut listener = Listener {
             name: name.clone(),
             address: address(ip, u32::from(*port)),
+            additional_addresses: additional(other, *port),
             filter_chains: chains,
             traffic_direction: TrafficDirection::Outbound as i32,
             access_log: access_log::of_refused(&view.mesh.settings, view.key.flavour),

@@ -1,7 +1,7 @@
 //! `virtualInbound`: where all captured inbound connections arrive, and what becomes of them by port.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use lateen_api::networking::gateway::ServerTlsSettings;
 use lateen_api::networking::sidecar::CaptureMode;
@@ -15,6 +15,7 @@ use lateen_xds::{Encoded, TypeUrl};
 use super::http::{self, Routes, Side};
 use super::variant::{Variant, terminated, variants};
 use super::{access_log, inspect, patient_inbound, tcp};
+use crate::families::additional;
 use crate::names;
 use crate::proto::{address, boolean, empty_any, u32_value};
 use crate::proxy::{Flavour, Interception, Proxy};
@@ -62,7 +63,7 @@ impl Receiver<'_> {
     fn guards(&self, served: &[&Inbound]) -> Guards {
         let served: Vec<ServedBy<'_>> = served.iter().map(|i| (&*i.service, &i.port)).collect();
         let Proxy { namespace, labels, .. } = self.proxy;
-        security::guards(self.mesh, namespace, labels, &served, false)
+        security::guards(self.mesh, namespace, labels, &served, (false, self.proxy.families()))
     }
 
     /// Whether the proxy knows Istio's metadata exchange.
@@ -75,18 +76,27 @@ impl Receiver<'_> {
     }
 }
 
-/// The address on which a port is opened; none: its connections are captured.
+/// The address on which a port is opened, and one of the other IP version; none: its connections are captured.
 ///
 /// Source: Istio, Sidecar `ingress[].captureMode` and `bind`.
-fn bound(served: &[&Inbound], proxy: &Proxy) -> Option<IpAddr> {
+fn bound(served: &[&Inbound], proxy: &Proxy) -> Option<(String, Option<String>)> {
     let ingress = served.first()?.ingress.as_deref()?;
     let open = match ingress.capture {
         CaptureMode::None => true,
         CaptureMode::Default => proxy.interception == Interception::None,
         CaptureMode::Iptables => false,
     };
-    let bind = ingress.bind.or(proxy.addresses.first().copied());
-    Some(bind.unwrap_or(Ipv4Addr::UNSPECIFIED.into())).filter(|_| open)
+    if !open {
+        return None;
+    }
+    Some(match (ingress.bind, proxy.addresses.first()) {
+        (Some(bind), _) => (bind.to_string(), None),
+        (None, None) => (proxy.families().wildcards().0.to_owned(), None),
+        (None, Some(first)) => {
+            let routed = |ip: &&IpAddr| ip.is_ipv4() != first.is_ipv4() && proxy.families().are_both();
+            (first.to_string(), proxy.addresses.iter().find(routed).map(IpAddr::to_string))
+        }
+    })
 }
 
 /// The listeners of ports that clients connect to without being captured.
@@ -94,7 +104,7 @@ pub(crate) fn bound_listeners(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (V
     let settings = receiver.settings();
     let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
     for (port, served) in ports {
-        let Some(bind) = bound(served, receiver.proxy) else { continue };
+        let Some((bind, other)) = bound(served, receiver.proxy) else { continue };
         let guards = receiver.guards(served);
         let mode = receiver.mode(*port, served);
         let mut chains = of_port(*port, served, mode, receiver, &guards);
@@ -106,7 +116,8 @@ pub(crate) fn bound_listeners(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (V
         let name = format!("{bind}_{port}");
         let mut listener = Listener {
             name: name.clone(),
-            address: address(&bind.to_string(), u32::from(*port)),
+            address: address(&bind, u32::from(*port)),
+            additional_addresses: additional(other.as_deref(), *port),
             filter_chains: chains,
             listener_filters: vec![inspect::tls(&[]), inspect::http(&[])],
             traffic_direction: TrafficDirection::Inbound as i32,
@@ -147,10 +158,12 @@ pub(crate) fn listener(ports: &ByPort<'_>, receiver: &Receiver<'_>) -> (Encoded,
         ports.iter().filter(|p| protocol(p) != Some(Protocol::Auto)).map(|(port, _)| *port).collect();
     let transparent = receiver.proxy.interception == Interception::Tproxy;
     let source = transparent.then(inspect::original_source);
+    let (wildcard, other) = receiver.proxy.families().wildcards();
     let inspectors = [inspect::tls(&plain), inspect::http(&declared)];
     let mut listener = Listener {
         name: "virtualInbound".to_owned(),
-        address: address("0.0.0.0", u32::from(PORT)),
+        address: address(wildcard, u32::from(PORT)),
+        additional_addresses: additional(other, PORT),
         filter_chains: chains,
         listener_filters: std::iter::once(inspect::original_destination())
             .chain(source)
@@ -224,7 +237,7 @@ fn of_port(
 ) -> Vec<FilterChain> {
     let Some(first) = served.first() else { return Vec::new() };
     let (settings, flavour) = (receiver.settings(), receiver.proxy.flavour);
-    let name = format!("0.0.0.0_{port}");
+    let name = format!("{}_{port}", receiver.proxy.families().wildcards().0);
     let cluster = names::inbound(port);
     let manager = || {
         let operation = format!("{}:{}/*", first.service.id.host, first.port.number);

@@ -12,14 +12,12 @@ use lateen_xds::{Encoded, TypeUrl};
 use super::http::{self, Routes, Side};
 use super::{inspect, patient, tcp, tcp_rules, tracing, unbound, virtual_outbound};
 use crate::cache::{Cache, Same, UnitKey};
+use crate::families::additional;
 use crate::names;
 use crate::proto::{boolean, cidr};
 use crate::proxy::Interception;
 use crate::route::rule::Target;
 use crate::view::View;
-
-/// The address that stands for every destination.
-const ANY: &str = "0.0.0.0";
 
 /// What stands behind one port on every address: HTTP of all services, and TLS or TCP of services without an address
 /// of their own.
@@ -87,7 +85,7 @@ pub(crate) fn listeners(
         None => Some(Arc::new(shared_listener(view, port, shared))),
         // Nobody has asked for a port that only the privileged may open.
         Some(_) if port < PRIVILEGED && narrow.is_none() => None,
-        Some(bind) => bound_listener(view, bind, port, shared).map(Arc::new),
+        Some(binds) => bound_listener(view, *binds, port, shared).map(Arc::new),
     };
     out.extend(shared.into_iter().filter_map(make));
     (out, http)
@@ -100,19 +98,24 @@ const PRIVILEGED: u16 = 1024;
 ///
 /// Source: Istio, Sidecar `captureMode` and `bind`: without capture, applications connect to the listener itself, which
 /// is on the loopback interface unless `bind` says otherwise.
-fn bound(view: &View<'_>, egress: &Egress) -> Option<String> {
+fn bound<'a>(view: &View<'_>, egress: &'a Egress) -> Option<(&'a str, Option<&'static str>)> {
     let open = match egress.capture {
         CaptureMode::None => true,
         CaptureMode::Default => view.key.interception == Interception::None,
         CaptureMode::Iptables => false,
     };
     let bind = egress.listener.as_ref().map(|listener| listener.bind.as_str()).unwrap_or_default();
-    let bind = if bind.parse::<IpAddr>().is_ok() { bind } else { "127.0.0.1" };
-    open.then(|| bind.to_owned())
+    let own = bind.parse::<IpAddr>().is_ok();
+    open.then(|| if own { (bind, None) } else { view.key.families.loopbacks() })
 }
 
 /// The listener of a port that clients connect to; none where nothing stands behind it.
-fn bound_listener(view: &View<'_>, bind: &str, port: u16, shared: Shared) -> Option<Encoded> {
+fn bound_listener(
+    view: &View<'_>,
+    (bind, other): (&str, Option<&str>),
+    port: u16,
+    shared: Shared,
+) -> Option<Encoded> {
     let name = format!("{bind}_{port}");
     let mut chains = shared.chains;
     if let Some(route) = &shared.route {
@@ -130,6 +133,7 @@ fn bound_listener(view: &View<'_>, bind: &str, port: u16, shared: Shared) -> Opt
         return None;
     }
     listener.bind_to_port = boolean(true);
+    listener.additional_addresses = additional(other, port);
     if inspected {
         listener.listener_filters = vec![inspect::tls(&[])];
         patient(&mut listener, &view.mesh.settings);
@@ -286,7 +290,8 @@ fn build(
 
 /// The listener of a port on every address.
 fn shared_listener(view: &View<'_>, port: u16, shared: Shared) -> Encoded {
-    let name = format!("{ANY}_{port}");
+    let (any, other) = view.key.families.wildcards();
+    let name = format!("{any}_{port}");
     let mut chains = shared.chains;
     if let Some(route) = &shared.route {
         let routes = Routes::Named(route.clone());
@@ -306,7 +311,8 @@ fn shared_listener(view: &View<'_>, port: u16, shared: Shared) -> Encoded {
     }
     let inspected = !chains.is_empty();
     let rest = shared.rest.unwrap_or_else(|| virtual_outbound::unknown(view, "PassthroughFilterChain"));
-    let mut listener = unbound(&name, ANY, port, chains);
+    let mut listener = unbound(&name, any, port, chains);
+    listener.additional_addresses = additional(other, port);
     if inspected {
         listener.default_filter_chain = Some(rest);
         listener.listener_filters = vec![inspect::tls(&[]), inspect::http(&[])];

@@ -5,6 +5,7 @@ use lateen_xds::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch,
 use lateen_xds::{Encoded, TypeUrl};
 
 use super::{access_log, tcp};
+use crate::families::additional;
 use crate::names;
 use crate::proto::{address, boolean, u32_value};
 use crate::proxy::Interception;
@@ -27,9 +28,11 @@ pub(crate) fn listener(view: &View<'_>) -> Encoded {
         filters: tcp::to_cluster(names::BLACK_HOLE, settings, flavour),
         ..FilterChain::default()
     };
+    let (wildcard, other) = view.key.families.wildcards();
     let listener = Listener {
         name: "virtualOutbound".to_owned(),
-        address: address("0.0.0.0", u32::from(PORT)),
+        address: address(wildcard, u32::from(PORT)),
+        additional_addresses: additional(other, PORT),
         filter_chains: vec![looped, unknown(view, "virtualOutbound-catchall-tcp")],
         use_original_dst: boolean(true),
         transparent: (view.key.interception == Interception::Tproxy).then(|| boolean(true)).flatten(),

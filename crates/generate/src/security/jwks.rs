@@ -3,9 +3,7 @@
 use lateen_api::Duration;
 use lateen_mesh::{Mesh, Settings};
 use lateen_xds::pb::envoy::config::cluster::v3::Cluster;
-use lateen_xds::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily,
-};
+use lateen_xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use lateen_xds::pb::envoy::config::core::v3::{HttpUri, http_uri};
 use lateen_xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
@@ -14,6 +12,7 @@ use lateen_xds::pb::envoy::extensions::filters::http::jwt_authn::v3::jwt_provide
 use lateen_xds::pb::envoy::extensions::filters::http::jwt_authn::v3::{JwksAsyncFetch, RemoteJwks};
 
 use super::Guards;
+use crate::families::Families;
 use crate::proto::{address, duration, seconds};
 use crate::{cluster, names, tls};
 
@@ -37,7 +36,7 @@ pub(super) fn remote(
     let cluster = match service {
         Some(_) => names::outbound(port, "", host),
         None => {
-            let own = own_cluster(host, port, secure, &mesh.settings);
+            let own = own_cluster(host, port, secure, (&mesh.settings, guards.families));
             let name = own.name.clone();
             let encoded = cluster::finish(&own, None);
             if guards.clusters.iter().all(|known| *known.name != *name) {
@@ -76,7 +75,7 @@ fn parts(uri: &str) -> Option<(&str, u16, bool)> {
 }
 
 #[expect(deprecated, reason = "the fields of STRICT_DNS, as Istio generates them")]
-fn own_cluster(host: &str, port: u16, secure: bool, settings: &Settings) -> Cluster {
+fn own_cluster(host: &str, port: u16, secure: bool, (settings, families): (&Settings, Families)) -> Cluster {
     let name = names::outbound(port, "jwks", host);
     let endpoint = LbEndpoint {
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
@@ -89,7 +88,7 @@ fn own_cluster(host: &str, port: u16, secure: bool, settings: &Settings) -> Clus
     Cluster {
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns as i32)),
         connect_timeout: Some(duration(settings.connect_timeout)),
-        dns_lookup_family: DnsLookupFamily::V4Only as i32,
+        dns_lookup_family: families.lookup() as i32,
         dns_refresh_rate: Some(duration(settings.dns_refresh_rate)),
         respect_dns_ttl: true,
         load_assignment: Some(ClusterLoadAssignment {

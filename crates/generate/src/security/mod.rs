@@ -13,6 +13,7 @@ use lateen_xds::pb::envoy::extensions::filters::network::http_connection_manager
 };
 use lateen_xds::pb::google::protobuf::Any;
 
+use crate::families::Families;
 pub(crate) use jwt::claims;
 
 /// The filters that guard a port.
@@ -24,6 +25,8 @@ pub(crate) struct Guards {
     pub tcp: Vec<Filter>,
     /// Clusters that the filters need and that no service stands for.
     pub clusters: Vec<Encoded>,
+    /// The IP versions of the proxy.
+    families: Families,
 }
 
 /// The guards of a port of a workload that serves these services there: CUSTOM, then tokens, then AUDIT, DENY, ALLOW.
@@ -34,11 +37,11 @@ pub(crate) fn guards(
     namespace: &str,
     labels: &Labels,
     served: &[ServedBy<'_>],
-    reroutes: bool,
+    (reroutes, families): (bool, Families),
 ) -> Guards {
     let services: Vec<_> = served.iter().map(|(service, _)| *service).collect();
     let to = Recipient { namespace, labels, services: &services };
-    let mut guards = Guards::default();
+    let mut guards = Guards { families, ..Guards::default() };
     let authorization = mesh.policies.authorization(&to);
     if !authorization.custom.is_empty() {
         authorizer::add(&mut guards, &authorization.custom, mesh);

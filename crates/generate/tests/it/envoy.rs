@@ -131,7 +131,7 @@ fn inline(chain: &mut FilterChain, seen: &Read) {
     }
 }
 
-fn accepts(name: &str, seen: &Read) {
+pub fn accepts(name: &str, seen: &Read) {
     let Some(envoy) = envoy() else { return };
     let file = std::env::temp_dir().join(format!("lateen-generate-{}-{name}.pb", std::process::id()));
     std::fs::write(&file, bootstrap(seen).encode_to_vec()).expect("written");

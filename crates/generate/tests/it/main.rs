@@ -4,6 +4,7 @@ mod bookinfo;
 mod config_maps;
 mod cost;
 mod envoy;
+mod families;
 mod features;
 mod incremental;
 mod ingress;

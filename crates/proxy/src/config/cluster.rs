@@ -8,7 +8,7 @@ use crate::tls::TlsStats;
 use crate::upstream::HealthStats;
 use crate::upstream::stats::ClusterStats;
 use arc_swap::ArcSwapOption;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -365,10 +365,22 @@ pub struct TransportMatch {
 pub struct UpstreamSocket {
     /// SO_MARK.
     pub mark: Option<u32>,
-    /// Source address (port 0: any).
-    pub source: Option<SocketAddr>,
+    /// Source address of connections to IPv4 (port 0: any).
+    pub source_v4: Option<SocketAddrV4>,
+    /// Source address of connections to IPv6 (port 0: any).
+    pub source_v6: Option<SocketAddrV6>,
     /// TCP keep-alive: idle time, interval and probes.
     pub keepalive: Option<TcpKeepalive>,
+}
+
+impl UpstreamSocket {
+    /// The source address of connections to an address, which is of the same IP version.
+    pub fn source(&self, target: IpAddr) -> Option<SocketAddr> {
+        match target {
+            IpAddr::V4(_) => self.source_v4.map(SocketAddr::V4),
+            IpAddr::V6(_) => self.source_v6.map(SocketAddr::V6),
+        }
+    }
 }
 
 /// Whose address an upstream connection bears instead of the proxy's (`envoy.filters.listener.original_src`).

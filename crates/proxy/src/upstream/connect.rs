@@ -103,7 +103,7 @@ async fn connect(
     }
     if let Some(client) = client {
         bear(&socket, address, client.address)?;
-    } else if let Some(source) = settings.source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+    } else if let Some(source) = settings.source(address.ip()) {
         // Port 0 is not taken before the connection's other end is known (IP_BIND_ADDRESS_NO_PORT is implied by
         // the kernel only then); few connections share a source here.
         socket.bind(source)?;

@@ -7,6 +7,7 @@ mod forwarding;
 mod harness;
 mod health;
 mod http2;
+mod ipv6;
 mod listeners;
 mod malformed;
 mod policy;

@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::Arc;
 
-const POD: &str = "10.244.0.9";
+pub const POD: &str = "10.244.0.9";
 const CLIENTS: [&str; 2] = ["10.244.0.1", "10.244.0.2"];
 const PORT: u16 = 8080;
 const TCP_PORT: u16 = 7070;
@@ -81,11 +81,11 @@ fn application(port: u16, http: bool) {
 }
 
 /// The network outside of the pod.
-struct Outside(File);
+pub struct Outside(File);
 
 impl Outside {
     /// Joins the calling thread's network, which is the pod's, to a new one.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let made = std::thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             File::open("/proc/thread-self/ns/net").unwrap()
@@ -106,7 +106,7 @@ impl Outside {
         outside
     }
 
-    fn here<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub fn here<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();
@@ -131,7 +131,7 @@ impl Outside {
     }
 }
 
-fn capture(words: &str) {
+pub fn capture(words: &str) {
     use clap::Parser;
     let arguments = lateen_capture::Arguments::parse_from(std::iter::once("capture").chain(words.split(' ')));
     lateen_capture::run(&arguments).unwrap();
@@ -143,8 +143,8 @@ fn sidecar() -> Proxy {
     let cluster = |name: &str| {
         let discovery = Discovery::OriginalDst { header: None, port: None };
         let endpoints = Arc::new(EndpointSlot::holding(name, EndpointSet::default()));
-        let source = Some("127.0.0.6:0".parse().unwrap());
-        let socket = UpstreamSocket { mark: Some(OWN_MARK), source, ..UpstreamSocket::default() };
+        let source_v4 = Some("127.0.0.6:0".parse().unwrap());
+        let socket = UpstreamSocket { mark: Some(OWN_MARK), source_v4, ..UpstreamSocket::default() };
         proxy.put(Cluster { socket, ..Cluster::with(name, discovery, endpoints) })
     };
     let (http, tcp) = (cluster("inbound|8080||"), cluster("inbound|7070||"));

@@ -5,6 +5,7 @@ mod discovery;
 mod health;
 mod limits;
 mod protocol;
+mod sources;
 mod subsets;
 
 pub(super) use protocol::http2_options;
@@ -198,16 +199,14 @@ pub(crate) fn bind_config(bind: &core::BindConfig, at: &At<'_>) -> Converted<Ups
     const SO_MARK: i64 = 36;
     use core::BindConfig;
     use core::socket_option::Value;
-    take!(bind, at, BindConfig { source_address, socket_options } ignore { freebind, validate_network_namespaces }
-        refuse { extra_source_addresses, additional_source_addresses, local_address_selector });
+    take!(bind, at, BindConfig {
+        source_address, socket_options, extra_source_addresses, additional_source_addresses,
+    } ignore { freebind, validate_network_namespaces } refuse { local_address_selector });
     let mut socket = UpstreamSocket::default();
     if let Some(address) = source_address {
-        let address = core::Address { address: Some(core::address::Address::SocketAddress(address.clone())) };
-        let address = values::ip_port(&Some(address), &at.field("source_address"))?;
-        // The unspecified address is what Envoy asks for when it only wants socket options.
-        socket.source =
-            Some(address).filter(|address| !(address.ip().is_unspecified() && address.port() == 0));
+        sources::add(&mut socket, address, &at.field("source_address"))?;
     }
+    sources::extra(&mut socket, extra_source_addresses, additional_source_addresses, at)?;
     for (index, option) in socket_options.iter().enumerate() {
         let field = at.field("socket_options");
         let at = field.index(index);
