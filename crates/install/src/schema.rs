@@ -69,6 +69,8 @@ fn rule(path: &str) -> Option<Value> {
         (".reinvocationPolicy", one_of(&["Never", "IfNeeded"])),
         (".type", one_of(&["LoadBalancer", "NodePort", "ClusterIP"])),
         (".externalTrafficPolicy", one_of(&["", "Local", "Cluster"])),
+        (".ipFamilyPolicy", one_of(&["", "SingleStack", "PreferDualStack", "RequireDualStack"])),
+        (".ipFamilies", json!({ "type": "array", "items": one_of(&["IPv4", "IPv6"]), "maxItems": 2 })),
         (".loadBalancerSourceRanges", strings()),
         (".excludeNamespaces", strings()),
         (".defaultTemplates", strings()),

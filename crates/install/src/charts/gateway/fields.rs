@@ -7,6 +7,8 @@ pub struct Fields {
     load_balancer_class: &'static str,
     source_ranges: &'static str,
     traffic_policy: &'static str,
+    ip_family_policy: &'static str,
+    ip_families: &'static str,
     service_annotations: &'static str,
     ports: &'static str,
     autoscale: &'static str,
@@ -26,6 +28,8 @@ pub const OWN: Fields = Fields {
     load_balancer_class: "service.loadBalancerClass",
     source_ranges: "service.loadBalancerSourceRanges",
     traffic_policy: "service.externalTrafficPolicy",
+    ip_family_policy: "service.ipFamilyPolicy",
+    ip_families: "service.ipFamilies",
     service_annotations: "service.annotations",
     ports: "service.ports",
     autoscale: "autoscaling.enabled",
@@ -44,6 +48,8 @@ pub const BESIDE: Fields = Fields {
     load_balancer_class: "loadBalancerClass",
     source_ranges: "loadBalancerSourceRanges",
     traffic_policy: "externalTrafficPolicy",
+    ip_family_policy: "ipFamilyPolicy",
+    ip_families: "ipFamilies",
     service_annotations: "serviceAnnotations",
     ports: "ports",
     autoscale: "autoscaleEnabled",
@@ -89,6 +95,14 @@ impl Fields {
 
     pub fn traffic_policy(&self) -> Expr {
         gateway(self.traffic_policy)
+    }
+
+    pub fn ip_family_policy(&self) -> Expr {
+        gateway(self.ip_family_policy)
+    }
+
+    pub fn ip_families(&self) -> Expr {
+        gateway(self.ip_families)
     }
 
     pub fn service_annotations(&self) -> Expr {

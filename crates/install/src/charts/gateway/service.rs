@@ -38,6 +38,8 @@ pub fn service(fields: &Fields) -> Document {
             if (with_balancer(fields.load_balancer_class())) "loadBalancerClass": Node::Quoted(fields.load_balancer_class()),
             if (with_balancer(fields.source_ranges())) "loadBalancerSourceRanges": Node::Tree(fields.source_ranges()),
             if (reachable) "externalTrafficPolicy": Node::Quoted(fields.traffic_policy()),
+            if (set(fields.ip_family_policy())) "ipFamilyPolicy": Node::Quoted(fields.ip_family_policy()),
+            if (set(fields.ip_families())) "ipFamilies": Node::Tree(fields.ip_families()),
             "selector": selector(),
             "ports": Node::Tree(fields.ports()),
         },

@@ -35,6 +35,8 @@ pub fn service() -> Document {
             if (Condition::set("pilot.serviceAnnotations")) "annotations": Node::Tree(values("pilot.serviceAnnotations")),
         },
         "spec": object! {
+            if (Condition::set("pilot.ipFamilyPolicy")) "ipFamilyPolicy": Node::Quoted(values("pilot.ipFamilyPolicy")),
+            if (Condition::set("pilot.ipFamilies")) "ipFamilies": Node::Tree(values("pilot.ipFamilies")),
             "selector": selector(),
             "ports": json!([
                 { "name": "grpc-xds", "port": 15010, "protocol": "TCP" },
