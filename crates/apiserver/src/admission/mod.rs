@@ -117,7 +117,8 @@ fn refresh(call: &Call, resource: &Resource, stored: Option<&Value>) {
     if let Some(definition) = stored.filter(|_| &*resource.kind == "CustomResourceDefinition") {
         if crate::verbs::delete::finished(resource, definition) {
             crd::removed(&call.context, resource, definition);
-        } else {
+        } else if !object::terminating(definition) {
+            // One that is being deleted is served already, and its clean-up may be quicker than this.
             crd::serve(&call.context, definition);
         }
     }

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use lateen_identity::{Authority, LeafRequest};
 use serde_json::{Value, json};
@@ -67,6 +67,22 @@ async fn custom_resources_are_served_checked_and_removed() {
     let uid = made.metadata.uid.unwrap();
     await_condition(definitions, "foos.example.com", conditions::is_deleted(&uid)).await.unwrap();
     assert_eq!(refusal(foos.get("f").await).0, 404);
+}
+
+/// The clean-up of a definition without objects ends before the answer to the deletion is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_definition_that_is_gone_is_not_served_again() {
+    let (_server, client) = start().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let foos = objects(&client, "example.com", "v1", "Foo", "foos");
+    for _ in 0..50 {
+        let made = serde_json::from_value(definition()).unwrap();
+        let made = definitions.create(&PostParams::default(), &made).await.unwrap();
+        definitions.delete("foos.example.com", &DeleteParams::default()).await.unwrap();
+        let uid = made.metadata.uid.unwrap();
+        await_condition(definitions.clone(), "foos.example.com", conditions::is_deleted(&uid)).await.unwrap();
+        assert_eq!(refusal(foos.list(&ListParams::default()).await).0, 404);
+    }
 }
 
 /// A webhook that adds a label to what is called `label`, refuses what is called `no`, and warns of everything.
