@@ -10,6 +10,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ApiResource;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -97,12 +98,13 @@ where
     untyped(api, config).filter_map(|event| future::ready(event.map(read_event).transpose())).boxed()
 }
 
-/// The stream of [`watcher::watch_object`]: the object of that name whenever it changes, `None` while there is none.
+/// The stream of [`watcher::watch_object`]: the object of that name whenever it changes, `None` while there is none. It
+/// pauses after errors, longer and longer.
 pub fn object<K>(api: Api<Untyped>, name: &str) -> BoxStream<'static, watcher::Result<Option<K>>>
 where
     K: DeserializeOwned + Send + 'static,
 {
-    let changes = watcher::watch_object(api, name).boxed();
+    let changes = watcher::watch_object(api, name).default_backoff().boxed();
     let read = |found: Option<Untyped>| match found {
         Some(object) => object.read().map(Some),
         None => Some(None),

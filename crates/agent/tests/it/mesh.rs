@@ -8,7 +8,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Config};
 use lateen_agent::security::{Security, SecurityOptions};
 use lateen_apiserver::{ApiServer, Handle};
@@ -164,7 +164,9 @@ async fn namespace(client: &Client, name: &str) {
 /// Writes the namespace's root ConfigMap into a file, as kubelets do: staged, then renamed.
 async fn mount(maps: Api<ConfigMap>, file: PathBuf, first: tokio::sync::oneshot::Sender<()>) {
     let mut first = Some(first);
-    let mut objects = std::pin::pin!(watcher::watch_object(maps, "istio-ca-root-cert"));
+    // Without pauses a client whose runtime ends would fail for ever without ever giving way.
+    let objects = watcher::watch_object(maps, "istio-ca-root-cert").default_backoff();
+    let mut objects = std::pin::pin!(objects);
     while let Some(object) = objects.next().await {
         let Ok(Some(map)) = object else { continue };
         write(&file, &map.data.unwrap()["root-cert.pem"]);

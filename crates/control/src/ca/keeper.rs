@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use lateen_identity::{Authority, IdentityError};
@@ -90,7 +89,7 @@ impl Keeper {
         let object = |name| {
             let client = self.secrets.clone().into_client();
             let secrets = lateen_watch::namespaced::<Secret>(client, &self.options.namespace);
-            lateen_watch::object(secrets, name).default_backoff().map(move |found| (name, found))
+            lateen_watch::object(secrets, name).map(move |found| (name, found))
         };
         let streams = [object(PLUGGED).boxed(), object(SELF_SIGNED).boxed(), object(history::NAME).boxed()];
         let mut events = futures::stream::select_all(streams);
