@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
+    /// Where else the same endpoint is, by the other IP version most likely; tried when `address` is slow or refuses.
+    pub alternatives: Box<[SocketAddr]>,
     /// The unix socket to connect to instead; `address` then only tells it apart from others.
     pub pipe: Option<Arc<std::path::Path>>,
     /// Host name, for `auto_host_rewrite` and logs.
@@ -45,6 +47,7 @@ impl Endpoint {
     pub fn new(address: SocketAddr) -> Self {
         Endpoint {
             address,
+            alternatives: Box::default(),
             pipe: None,
             hostname: None,
             weight: 1,
@@ -69,6 +72,7 @@ impl Endpoint {
     pub fn is_configured_as(&self, other: &Endpoint) -> bool {
         let Endpoint {
             address,
+            alternatives,
             pipe,
             hostname,
             weight,
@@ -82,7 +86,8 @@ impl Endpoint {
             check,
             state: _,
         } = self;
-        (address, pipe, hostname) == (&other.address, &other.pipe, &other.hostname)
+        (address, alternatives) == (&other.address, &other.alternatives)
+            && (pipe, hostname) == (&other.pipe, &other.hostname)
             && (weight, priority) == (&other.weight, &other.priority)
             && (locality, locality_weight) == (&other.locality, &other.locality_weight)
             && (health, transport_match) == (&other.health, &other.transport_match)

@@ -108,8 +108,8 @@ fn host<'a>(endpoint: &'a eds::LbEndpoint, at: &At<'_>) -> Converted<(&'a Option
         None => return Err(at.field("endpoint").missing()),
     };
     let at = &at.field("endpoint");
-    take!(inner, at, Endpoint { address, hostname, health_check_config } ignore {
-        additional_addresses, observability_name,
+    take!(inner, at, Endpoint { address, hostname, health_check_config, additional_addresses } ignore {
+        observability_name,
     });
     let pipe = match address.as_ref().and_then(|address| address.address.as_ref()) {
         Some(core::address::Address::Pipe(pipe)) => Some(pipe),
@@ -119,6 +119,7 @@ fn host<'a>(endpoint: &'a eds::LbEndpoint, at: &At<'_>) -> Converted<(&'a Option
         Some(pipe) => pipe_host(&pipe.path, &at.field("address").field("pipe"))?,
         None => Host::new(([0, 0, 0, 0], 0).into()),
     };
+    host.alternatives = alternatives(additional_addresses, &at.field("additional_addresses"))?;
     host.hostname = Some(hostname.as_str()).filter(|name| !name.is_empty()).map(Into::into);
     if let Some(check) = health_check_config {
         use eds::endpoint::HealthCheckConfig;
@@ -153,6 +154,20 @@ fn host<'a>(endpoint: &'a eds::LbEndpoint, at: &At<'_>) -> Converted<(&'a Option
         host.peer = values::text(istio, "workload").map(|text| Arc::new(endpoint_peer(text)));
     }
     Ok((address, host))
+}
+
+/// Further addresses of an endpoint.
+fn alternatives(
+    more: &[eds::endpoint::AdditionalAddress],
+    at: &At<'_>,
+) -> Converted<Box<[std::net::SocketAddr]>> {
+    use eds::endpoint::AdditionalAddress;
+    let one = |(index, more): (usize, &AdditionalAddress)| {
+        let at = &at.index(index);
+        take!(more, at, AdditionalAddress { address });
+        values::ip_port(address, &at.field("address"))
+    };
+    more.iter().enumerate().map(one).collect()
 }
 
 /// A unix socket. Its address is one that leads nowhere (RFC 6666), made of the path.

@@ -153,7 +153,6 @@ const IGNORED: &[(&str, &[&str], &str)] = &[
     ("ClusterLoadAssignment", &["named_endpoints"], "the endpoints refer to them by name, which is refused"),
     ("Policy", &["endpoint_stale_after"], "the control plane takes endpoints away itself"),
     ("LocalityLbEndpoints", &["metadata", "proximity"], "read by nothing that is supported"),
-    ("Endpoint", &["additional_addresses"], "alternatives of the first address"),
     ("Endpoint", &["observability_name"], STATS),
     ("Listener", &["stat_prefix", "stats_matcher"], STATS),
     ("Listener", &["per_connection_buffer_high_watermark_timeout"], BUFFERS),

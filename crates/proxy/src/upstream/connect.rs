@@ -10,6 +10,8 @@ use bytes::BytesMut;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use super::alternatives::first;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// What a request wants of the connection that it goes on.
@@ -45,7 +47,7 @@ pub async fn open(
     let connecting = async {
         let tcp = match &endpoint.pipe {
             Some(path) => pipe(path).await,
-            None => connect(endpoint.address, &cluster.socket, wanted.source).await,
+            None => first(endpoint, |address| connect(address, &cluster.socket, wanted.source)).await,
         };
         let tcp = tcp.map_err(|error| connect_failure(&error))?;
         match tls_for(&cluster.transport, endpoint) {

@@ -1,6 +1,7 @@
 //! Upstreams: clusters as a worker sees them, load balancing, connection pools, outlier detection.
 
 mod acquire;
+mod alternatives;
 pub mod balancer;
 pub mod call;
 mod connect;

@@ -44,3 +44,40 @@ pub(super) fn extra(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::bind_config;
+    use super::{At, ExtraSourceAddress, SocketAddress, core};
+
+    fn address(ip: &str) -> SocketAddress {
+        use super::core::socket_address::PortSpecifier::PortValue;
+        SocketAddress {
+            address: ip.to_owned(),
+            port_specifier: Some(PortValue(0)),
+            ..SocketAddress::default()
+        }
+    }
+
+    #[test]
+    fn each_ip_version_has_a_source_the_first_one_that_is_named() {
+        let extra = |ip| ExtraSourceAddress { address: Some(address(ip)), ..ExtraSourceAddress::default() };
+        let bind = core::BindConfig {
+            source_address: Some(address("127.0.0.6")),
+            extra_source_addresses: vec![extra("127.0.0.7"), extra("::6")],
+            ..core::BindConfig::default()
+        };
+        let socket = bind_config(&bind, &At::root("bind")).unwrap();
+        let source = |target: &str| socket.source(target.parse().unwrap()).map(|source| source.to_string());
+        assert_eq!(source("10.0.0.1").as_deref(), Some("127.0.0.6:0"));
+        assert_eq!(source("fd00::1").as_deref(), Some("[::6]:0"));
+    }
+
+    #[test]
+    fn a_wrong_source_is_named_by_its_path() {
+        let wrong = ExtraSourceAddress { address: Some(address("six")), ..ExtraSourceAddress::default() };
+        let bind = core::BindConfig { extra_source_addresses: vec![wrong], ..core::BindConfig::default() };
+        let error = bind_config(&bind, &At::root("bind")).unwrap_err().to_string();
+        assert!(error.contains("extra_source_addresses[0].address"), "{error}");
+    }
+}
