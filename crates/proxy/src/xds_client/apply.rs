@@ -256,8 +256,11 @@ impl Applier {
         self.stats.clusters_warming.store(self.warming.len() as u64, Ordering::Relaxed);
         let seen = self.stats.xds[0].attempts.load(Ordering::Relaxed) > 0;
         self.clusters_ready |= seen && self.warming.is_empty();
-        if (self.clusters_ready || !self.wants_clusters) && self.settle_listeners(now) {
-            (self.on_listeners)();
+        if self.clusters_ready || !self.wants_clusters {
+            if self.settle_listeners(now) {
+                (self.on_listeners)();
+            }
+            self.tell_live();
         }
     }
 

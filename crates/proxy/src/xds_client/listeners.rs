@@ -71,6 +71,14 @@ impl Applier {
         }
     }
 
+    /// Says that the proxy is ready once the first listeners are there; their sockets are bound by then.
+    pub(super) fn tell_live(&self) {
+        let seen = self.stats.xds[1].attempts.load(Ordering::Relaxed) > 0;
+        if seen && self.listeners.warming.is_empty() {
+            self.stats.live.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Puts listeners in force that have their routes; tells whether anything changed.
     pub(super) fn settle_listeners(&mut self, now: Instant) -> bool {
         let due: Vec<String> = self
@@ -92,10 +100,6 @@ impl Applier {
             .map(|warming| warming.listener)
             .collect();
         self.stats.listeners_warming.store(self.listeners.warming.len() as u64, Ordering::Relaxed);
-        let seen = self.stats.xds[1].attempts.load(Ordering::Relaxed) > 0;
-        if seen && self.listeners.warming.is_empty() {
-            self.stats.live.store(true, Ordering::Relaxed);
-        }
         if put.is_empty() && removed.is_empty() {
             return false;
         }
