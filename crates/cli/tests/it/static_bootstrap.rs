@@ -199,7 +199,8 @@ fn walk_through(proxy: &Path, arguments: &[&str], name: &str) -> Vec<(u16, Optio
     let start = Instant::now();
     http::request("GET", &bookinfo.ratings, "/ratings/0", &["end-user: jason"], "").unwrap();
     let held = start.elapsed().as_secs_f64();
-    assert!((1.0..1.3).contains(&held), "held {held} s");
+    // Timers count whole milliseconds.
+    assert!((0.99..1.3).contains(&held), "held {held} s");
     let asked = [
         ("/ratings/0", vec![]),
         ("/ratings/0", vec!["end-user: rosa"]),
