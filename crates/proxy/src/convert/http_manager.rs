@@ -91,15 +91,21 @@ pub(super) fn read(
     if let Some(limit) = values::optional_duration(drain_timeout, &at.field("drain_timeout"))? {
         settings.drain_timeout = limit;
     }
-    settings.max_request_headers_kb = values::u32_or(max_request_headers_kb, 60);
-    if !(1..=8192).contains(&settings.max_request_headers_kb) {
-        return Err(at.field("max_request_headers_kb").error("must be between 1 and 8192"));
-    }
+    settings.max_request_headers_kb =
+        largest_head(values::u32_or(max_request_headers_kb, 60), &at.field("max_request_headers_kb"))?;
     protocols(common_http_protocol_options, http_protocol_options, &mut settings, at)?;
     if let Some(http2) = http2_protocol_options {
         settings.http2 = http2_options(http2, &at.field("http2_protocol_options"))?;
     }
     Ok(settings)
+}
+
+/// The limit on a request's head, in KiB.
+fn largest_head(kib: u32, at: &At<'_>) -> Converted<u32> {
+    match kib {
+        1..=8192 => Ok(kib),
+        _ => Err(at.error("must be between 1 and 8192")),
+    }
 }
 
 /// How requests are traced, and what their ids tell of it.

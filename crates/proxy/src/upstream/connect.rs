@@ -1,5 +1,6 @@
 //! New connections to endpoints.
 
+use super::alternatives::first;
 use crate::config::{Cluster, DnsFamily, Endpoint, TlsClient, Transport, UpstreamSocket, UpstreamSource};
 use crate::error::Failure;
 use crate::http::io::{Io, Prefixed};
@@ -10,8 +11,6 @@ use bytes::BytesMut;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-
-use super::alternatives::first;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// What a request wants of the connection that it goes on.
